@@ -1,0 +1,2 @@
+//! `ocicat-cni`.
+fn main() {}

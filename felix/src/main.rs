@@ -1,0 +1,2 @@
+//! `ocicat`.
+fn main() {}
