@@ -1,1 +1,6 @@
-//! The node daemon.
+//! The node daemon as a library: what the binary `ocicat` is made of.
+//!
+//! Read `daemon.rs` first: one loop from events to kernel changes.
+
+pub mod datastore;
+pub mod problem;
