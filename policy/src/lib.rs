@@ -1,1 +1,3 @@
 //! Who may talk to whom.
+
+pub mod expression;
