@@ -1,3 +1,4 @@
 //! The node daemon.
 
+pub mod dataplane;
 pub mod nft;
