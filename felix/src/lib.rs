@@ -2,5 +2,7 @@
 //!
 //! Read `daemon.rs` first: one loop from events to kernel changes.
 
+pub mod dataplane;
 pub mod datastore;
+pub mod nft;
 pub mod problem;
