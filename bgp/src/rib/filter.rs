@@ -6,8 +6,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::speaker::PeerKind;
-use crate::wire::{Community, Family, LargeCommunity, Prefix};
+use crate::wire::{Community, Family, LargeCommunity, PeerKind, Prefix};
 
 use super::attribute::Block;
 
@@ -198,7 +197,7 @@ impl Rule {
                 attributes.summary.local_pref == Some(local_pref_of_priority(priority))
             })
             && self.community.is_none_or(|community| match community {
-                AnyCommunity::Standard(community) => attributes.has_community(community),
+                AnyCommunity::Standard(community) => attributes.has_community(community.0),
                 AnyCommunity::Large(community) => attributes.has_large_community(community),
             })
             && attributes.as_path_begins_with(&self.as_path_prefix)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rib::filter::Filter;
-use crate::wire::{Community, FamilySet, LargeCommunity, Prefix};
+use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
 
 /// The operator's name of a peer, unique within a [`Config`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,48 +37,6 @@ impl From<String> for PeerName {
 impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Zero (no keepalives, no hold timer) or at least three seconds (RFC 4271 §4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HoldTime(u16);
-
-/// A hold time of one or two seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("hold time of {0} s is neither 0 nor at least 3 (RFC 4271 §4.2)")]
-pub struct UnacceptableHoldTime(pub u16);
-
-impl HoldTime {
-    /// No hold timer: the session lives until the transport fails.
-    pub const NEVER: Self = Self(0);
-    /// What RFC 4271 §10 suggests for a session that is not yet open: four minutes.
-    pub const LARGE: Self = Self(240);
-
-    /// # Errors
-    /// When `seconds` is 1 or 2.
-    pub const fn new(seconds: u16) -> Result<Self, UnacceptableHoldTime> {
-        match seconds {
-            1 | 2 => Err(UnacceptableHoldTime(seconds)),
-            _ => Ok(Self(seconds)),
-        }
-    }
-
-    /// Seconds, as on the wire.
-    pub const fn as_secs(self) -> u16 {
-        self.0
-    }
-
-    /// `None` when there is no hold timer.
-    pub fn duration(self) -> Option<Duration> {
-        (self.0 != 0).then(|| Duration::from_secs(self.0.into()))
-    }
-}
-
-impl Default for HoldTime {
-    /// 90 s (RFC 4271 §10).
-    fn default() -> Self {
-        Self(90)
     }
 }
 
@@ -209,7 +167,7 @@ impl PeerConfig {
             remote_as,
             local_as: None,
             dial: Dial::Both,
-            hold_time: HoldTime::default(),
+            hold_time: HoldTime::from_secs(90).expect("ninety is neither one nor two"),
             keepalive: None,
             connect_retry: Duration::from_secs(5),
             ttl: Ttl::Direct,

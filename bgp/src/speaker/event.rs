@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::config::PeerName;
-use super::snapshot::{DownReason, SessionState};
-use crate::wire::{Family, Prefix};
+use super::snapshot::DownReason;
+use crate::session::State;
+use crate::wire::{Family, PeerKind, Prefix};
 
 /// A TCP connection, dialled or accepted. Never used twice by one speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,9 +92,9 @@ pub enum Output {
         /// Whose.
         peer: PeerName,
         /// From.
-        old: SessionState,
+        old: State,
         /// To.
-        new: SessionState,
+        new: State,
         /// Why, when it went down.
         reason: Option<Arc<DownReason>>,
     },
@@ -125,13 +126,4 @@ pub struct NextHopVia {
     pub peer: PeerName,
     /// Heard over eBGP or iBGP.
     pub kind: PeerKind,
-}
-
-/// Whether a peer is of our own AS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PeerKind {
-    /// Another AS.
-    External,
-    /// Our AS.
-    Internal,
 }

@@ -5,33 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{HoldTime, PeerName};
-use super::event::{PeerKind, NextHopVia};
+use super::config::PeerName;
+use super::event::NextHopVia;
 use crate::rib::best::{Ineligible, Step};
-use crate::wire::{Community, Family, FamilySet, LargeCommunity, Prefix};
-
-/// RFC 4271 §8.2.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SessionState {
-    /// No connection is made or accepted.
-    Idle,
-    /// Dialling.
-    Connect,
-    /// Waiting for a connection, or to dial again.
-    Active,
-    /// Our OPEN is sent.
-    OpenSent,
-    /// Both OPENs are good; waiting for the KEEPALIVE.
-    OpenConfirm,
-    /// Routes flow.
-    Established,
-}
-
-impl fmt::Display for SessionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
+use crate::session::State;
+use crate::wire::{
+    Community, Family, FamilySet, HoldTime, LargeCommunity, PeerKind, Prefix,
+};
 
 /// Why a session, or an attempt at one, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +53,7 @@ pub struct PeerSnapshot {
     /// eBGP or iBGP.
     pub kind: PeerKind,
     /// The state of its session.
-    pub state: SessionState,
+    pub state: State,
     /// How long the session has been in that state.
     pub since: Duration,
     /// How often an Established session was lost.
