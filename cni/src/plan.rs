@@ -337,3 +337,108 @@ impl fmt::Display for Mac {
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Stage, UnixMillis};
+
+    fn check(addresses: &[&str], expected: &str) {
+        let endpoint = Endpoint {
+            namespace: "default".into(),
+            pod: "web".into(),
+            uid: None,
+            container_id: "3f2a".into(),
+            netns: "/run/netns/web".into(),
+            ifname: "eth0".into(),
+            host_interface: "oci82b3ade9d00".into(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            created: UnixMillis(7),
+            stage: Stage::Reserved,
+        };
+        let printed: Vec<String> =
+            attach(&endpoint, 1500).iter().map(ToString::to_string).collect();
+        assert_eq!(printed.join("\n"), expected.trim());
+    }
+
+    #[test]
+    fn a_dual_stack_pod_is_attached_in_these_steps() {
+        check(
+            &["10.65.1.2", "fd00:65:1::2"],
+            "
+ip link delete oci82b3ade9d00
+ocicat attach default/web
+ip link add oci82b3ade9d00 mtu 1500 type veth peer name eth0 mtu 1500 netns $pod
+ip link set oci82b3ade9d00 address ee:ee:ee:ee:ee:ee
+sysctl -w net/ipv4/conf/oci82b3ade9d00/forwarding=1
+sysctl -w net/ipv4/conf/oci82b3ade9d00/proxy_arp=1
+sysctl -w net/ipv4/neigh/oci82b3ade9d00/proxy_delay=0
+sysctl -w net/ipv6/conf/oci82b3ade9d00/accept_ra=0
+sysctl -w net/ipv6/conf/oci82b3ade9d00/disable_ipv6=0
+sysctl -w net/ipv6/conf/oci82b3ade9d00/accept_dad=0
+sysctl -w net/ipv6/conf/oci82b3ade9d00/forwarding=1
+sysctl -w net/ipv6/conf/oci82b3ade9d00/proxy_ndp=1
+ip address add fe80::ecee:eeff:feee:eeee/64 dev oci82b3ade9d00 nodad
+ip link set oci82b3ade9d00 up
+ip netns exec $pod sysctl -w net/ipv6/conf/all/disable_ipv6=0
+ip netns exec $pod sysctl -w net/ipv6/conf/default/disable_ipv6=0
+ip netns exec $pod sysctl -w net/ipv6/conf/lo/disable_ipv6=0
+ip netns exec $pod sysctl -w net/ipv6/conf/eth0/disable_ipv6=0
+ip netns exec $pod sysctl -w net/ipv6/conf/eth0/accept_dad=0
+ip -n $pod link set eth0 up
+ip -n $pod neighbour replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent
+ip -n $pod route add 169.254.1.1/32 dev eth0 scope link
+ip -n $pod route add 0.0.0.0/0 via 169.254.1.1 dev eth0
+ip -n $pod address add 10.65.1.2/32 dev eth0
+ip -n $pod neighbour replace fe80::ecee:eeff:feee:eeee lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent
+ip -n $pod route add ::/0 via fe80::ecee:eeff:feee:eeee dev eth0
+ip -n $pod address add fd00:65:1::2/128 dev eth0 nodad
+ip route add 10.65.1.2/32 dev oci82b3ade9d00 scope link proto 179
+ip route add fd00:65:1::2/128 dev oci82b3ade9d00 proto 179
+ocicat wait default/web
+ocicat commit 3f2a@eth0",
+        );
+    }
+
+    #[test]
+    fn without_ipv6_only_router_advertisements_are_refused() {
+        check(
+            &["10.65.1.2"],
+            "
+ip link delete oci82b3ade9d00
+ocicat attach default/web
+ip link add oci82b3ade9d00 mtu 1500 type veth peer name eth0 mtu 1500 netns $pod
+ip link set oci82b3ade9d00 address ee:ee:ee:ee:ee:ee
+sysctl -w net/ipv4/conf/oci82b3ade9d00/forwarding=1
+sysctl -w net/ipv4/conf/oci82b3ade9d00/proxy_arp=1
+sysctl -w net/ipv4/neigh/oci82b3ade9d00/proxy_delay=0
+sysctl -w net/ipv6/conf/oci82b3ade9d00/accept_ra=0
+ip link set oci82b3ade9d00 up
+ip -n $pod link set eth0 up
+ip -n $pod neighbour replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent
+ip -n $pod route add 169.254.1.1/32 dev eth0 scope link
+ip -n $pod route add 0.0.0.0/0 via 169.254.1.1 dev eth0
+ip -n $pod address add 10.65.1.2/32 dev eth0
+ip route add 10.65.1.2/32 dev oci82b3ade9d00 scope link proto 179
+ocicat wait default/web
+ocicat commit 3f2a@eth0",
+        );
+    }
+
+    #[test]
+    fn undoing_is_removing_the_interface_and_telling_the_daemon() {
+        let undo = |step: Step| step.undo().map(|step| step.to_string());
+        let veth = Change::AddVeth { host: "oci0".into(), pod: "eth0".into(), mtu: 1500 };
+        assert_eq!(undo(Step::Kernel(veth)).as_deref(), Some("ip link delete oci0"));
+        assert_eq!(undo(Step::Announce("a/b".into())).as_deref(), Some("ocicat detach a/b"));
+        assert_eq!(undo(Step::AwaitPolicy("a/b".into())), None);
+    }
+
+    #[test]
+    fn the_ipv6_gateway_is_made_of_the_hardware_address() {
+        // RFC 4291 appendix A: ff:fe in the middle, the universal bit inverted.
+        let [a, b, c, d, e, f] = HOST_MAC.0;
+        let interface = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+        assert_eq!(GATEWAY_V6.octets()[8..], interface);
+    }
+}

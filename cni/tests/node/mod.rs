@@ -87,7 +87,7 @@ impl Node {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let requests = Arc::clone(&requests);
-                thread::spawn(move || answer(daemon, stream, &requests));
+                thread::spawn(move || answer(daemon, &stream, &requests));
             }
         });
     }
@@ -103,7 +103,7 @@ impl Node {
     }
 
     /// The network configuration, with `extra` over it.
-    pub(crate) fn config(&self, extra: Value) -> Vec<u8> {
+    pub(crate) fn config(&self, extra: &Value) -> Vec<u8> {
         let mut config = json!({
             "cniVersion": "1.1.0",
             "name": "pods",
@@ -119,18 +119,18 @@ impl Node {
     }
 
     pub(crate) fn add(&self, pod: &Pod) -> Result<Value, Error> {
-        self.run("ADD", pod, json!({})).map(|reply| reply.result.unwrap())
+        self.run("ADD", pod, &json!({})).map(|reply| reply.result.unwrap())
     }
 
     pub(crate) fn del(&self, pod: &Pod) -> Result<(), Error> {
-        self.run("DEL", pod, json!({})).map(drop)
+        self.run("DEL", pod, &json!({})).map(drop)
     }
 
     pub(crate) fn check(&self, pod: &Pod, result: &Value) -> Result<(), Error> {
-        self.run("CHECK", pod, json!({ "prevResult": result })).map(drop)
+        self.run("CHECK", pod, &json!({ "prevResult": result })).map(drop)
     }
 
-    pub(crate) fn run(&self, command: &str, pod: &Pod, extra: Value) -> Result<Reply, Error> {
+    pub(crate) fn run(&self, command: &str, pod: &Pod, extra: &Value) -> Result<Reply, Error> {
         run(&pod.environment(command), &self.config(extra))
     }
 
@@ -153,9 +153,9 @@ impl Node {
     }
 }
 
-fn answer(daemon: Daemon, stream: UnixStream, requests: &Mutex<Vec<Request>>) {
+fn answer(daemon: Daemon, stream: &UnixStream, requests: &Mutex<Vec<Request>>) {
     let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line).unwrap();
+    BufReader::new(stream).read_line(&mut line).unwrap();
     let Ok(request) = serde_json::from_str::<Request>(&line) else { return };
     requests.lock().unwrap().push(request.clone());
     let refusal = Refusal { code: RefusalCode::NotReady, message: "two watches lack".into() };
@@ -178,7 +178,7 @@ fn answer(daemon: Daemon, stream: UnixStream, requests: &Mutex<Vec<Request>>) {
         }
     };
     // The client may have given up.
-    let _ = writeln!(&stream, "{}", response.unwrap());
+    let _ = writeln!(&*stream, "{}", response.unwrap());
 }
 
 /// The sandbox of a pod: a network namespace with a name.
