@@ -76,7 +76,7 @@ impl Config {
     /// What cannot be honoured is refused, except where refusing would leave something behind: by DEL and GC.
     pub fn parse(command: Command, stdin: &[u8]) -> Result<Self, Error> {
         let written: Written = serde_json::from_slice(stdin).map_err(|error| {
-            // serde's message holds no more of the input than the offending value's kind.
+            // Quotes a bad value of a field that the plugin reads, never one that it does not.
             Error::new(Code::Decode, format!("the network configuration on stdin: {error}"))
         })?;
         let version = Version::parse(written.cni_version.as_deref().unwrap_or_default())?;
