@@ -3,6 +3,7 @@
 //! The record is on disk before the first step, so whoever comes after a crash, in the middle of any step, knows what
 //! may exist. [`Add`] keeps no other memory: dropping it half-way is what kill -9 leaves behind.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -227,11 +228,21 @@ fn reserve(
         created: UnixMillis::now(),
         stage: Stage::Reserved,
     };
+    let namesake = records.endpoints.iter().find(|other| {
+        other.host_interface == endpoint.host_interface
+            && (&other.namespace, &other.pod) != (&endpoint.namespace, &endpoint.pod)
+    });
+    if let Some(Endpoint { namespace, pod, host_interface, .. }) = namesake {
+        // 44 bits of a hash: not to be expected, but the other pod would lose its interface without a word.
+        let msg =
+            format!("{host_interface} is the interface of {namespace}/{pod}: rename this pod");
+        return Err(Error::new(Code::Refused, msg));
+    }
     locked.put(&endpoint)?;
     Ok(endpoint)
 }
 
-fn allocate(pool: &Pool<'_>, notes: &mut Vec<String>) -> Result<Vec<std::net::IpAddr>, Error> {
+fn allocate(pool: &Pool<'_>, notes: &mut Vec<String>) -> Result<Vec<IpAddr>, Error> {
     if pool.cidrs.is_empty() {
         return Err(Error::new(Code::TryAgainLater, "node.json has no pod CIDR"));
     }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use node::{Daemon, Node, Pod, addresses, exchange, ip, links, on_a_node};
 use ocicat_cni::add::Add;
 use ocicat_cni::endpoint::{Endpoint, Stage, host_interface};
+use ocicat_cni::plan::{Change, Side, Step};
 use ocicat_cni::spec::{Code, Command, Config};
+use ocicat_cni::store::Store;
 use serde_json::{Value, json};
 
 const DUAL: [&str; 2] = ["10.65.1.0/24", "fd00:65:1::/64"];
@@ -252,6 +254,99 @@ fn a_stale_route_of_ours_is_replaced_and_the_daemons_is_welcome() {
         assert_eq!(reply.notes.len(), 2, "{:?}", reply.notes);
         assert!(reply.notes[0].contains("dev oci00000000000 proto 179"), "{:?}", reply.notes);
         node.check(&pod, &reply.result.unwrap()).unwrap();
+    });
+}
+
+/// An ADD of which every step before `stop` is done, and the steps that are left.
+fn add_until(node: &Node, pod: &Pod, stop: impl Fn(&Step) -> bool) -> (Add, Vec<Step>) {
+    let config = Config::parse(Command::Add, &node.config(&json!({}))).unwrap();
+    let mut add = Add::begin(&pod.environment("ADD"), &config).unwrap();
+    let mut steps = add.steps();
+    let left = steps.split_off(steps.iter().position(stop).unwrap());
+    for step in &steps {
+        add.apply(step).unwrap();
+    }
+    (add, left)
+}
+
+#[test]
+fn a_route_with_which_the_daemon_was_quicker_is_welcome() {
+    on_a_node(Daemon::Enforces, &DUAL, |node| {
+        let pod = Pod::new("web");
+        let host_route =
+            |step: &Step| matches!(step, Step::Kernel(Change::AddRoute(Side::Node, _)));
+        let (mut add, left) = add_until(node, &pod, host_route);
+        let host = host_interface("default", "web", "eth0");
+        ip(&format!("route add 10.65.1.2/32 dev {host} scope link proto 179"));
+        ip(&format!("-6 route add fd00:65:1::2/128 dev {host} proto 179"));
+        for step in &left {
+            add.apply(step).unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_add_that_is_overtaken_by_a_del_fails() {
+    on_a_node(Daemon::Enforces, &DUAL, |node| {
+        let pod = Pod::new("web");
+        let (mut add, left) = add_until(node, &pod, |step| matches!(step, Step::Commit(_)));
+        node.del(&pod).unwrap();
+        let error = add.apply(&left[0]).unwrap_err();
+        assert!(error.msg.contains("was deleted while it was being added"), "{error}");
+        node.assert_clean(&pod, "after DEL");
+    });
+}
+
+#[test]
+fn undoing_an_old_sandboxs_add_leaves_the_new_ones_interface_alone() {
+    on_a_node(Daemon::Enforces, &DUAL, |node| {
+        let (old, new) = (Pod::new("web"), Pod::new("web"));
+        let (mut add, _) = add_until(node, &old, |step| matches!(step, Step::AwaitPolicy(_)));
+        let result = node.add(&new).unwrap();
+        let host = host_interface("default", "web", "eth0");
+        add.apply(&Step::Kernel(Change::RemoveLink(host))).unwrap();
+        node.check(&new, &result).unwrap();
+    });
+}
+
+#[test]
+fn a_pod_whose_interface_name_is_taken_by_another_is_refused() {
+    on_a_node(Daemon::Enforces, &DUAL, |node| {
+        let other = Pod::new("other");
+        node.add(&other).unwrap();
+        let store = Store::open(node.state()).unwrap();
+        let mut record = node.records().endpoints.remove(0);
+        record.host_interface = host_interface("default", "web", "eth0");
+        store.lock().unwrap().put(&record).unwrap();
+        let error = node.add(&Pod::new("web")).unwrap_err();
+        assert!(error.msg.contains("is the interface of default/other"), "{error}");
+        assert_eq!(node.records().endpoints, [record]);
+    });
+}
+
+#[test]
+fn hostile_defaults_of_node_and_pod_do_not_matter() {
+    on_a_node(Daemon::Enforces, &DUAL, |node| {
+        let hostile = || {
+            for (path, value) in [
+                ("ipv6/conf/default/disable_ipv6", "1"),
+                ("ipv6/conf/default/addr_gen_mode", "1"),
+                ("ipv6/conf/default/accept_dad", "2"),
+                ("ipv4/conf/default/rp_filter", "1"),
+                ("ipv4/conf/default/forwarding", "0"),
+            ] {
+                fs::write(format!("/proc/sys/net/{path}"), value).unwrap();
+            }
+        };
+        let (web, client) = (Pod::new("web"), Pod::new("client"));
+        hostile();
+        web.inside(hostile);
+        client.inside(hostile);
+        let result = node.add(&web).unwrap();
+        node.add(&client).unwrap();
+        for address in addresses(&result) {
+            exchange(&client, &web, address);
+        }
     });
 }
 

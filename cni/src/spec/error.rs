@@ -41,7 +41,7 @@ pub enum Code {
     Plumbing = 101,
     /// CHECK found damage.
     Damaged = 102,
-    /// The daemon refused, and will again.
+    /// Trying again is in vain: the daemon says so, or another pod is in the way.
     Refused = 103,
 }
 

@@ -170,7 +170,7 @@ fn check_ifname(name: &str) -> Result<(), Error> {
         "empty"
     } else if name.len() > LONGEST_IFNAME {
         "longer than 15 bytes"
-    } else if matches!(name, "." | "..") {
+    } else if matches!(name, "." | ".." | "all" | "default") {
         "not an interface name"
     } else if name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
         "with a '/', a ':' or a blank, which no interface name has"
@@ -237,6 +237,7 @@ mod tests {
         }
         check_container("a", "", r#"CNI_IFNAME "" is empty"#);
         check_container("a", "..", r#"CNI_IFNAME ".." is not an interface name"#);
+        check_container("a", "all", r#"CNI_IFNAME "all" is not an interface name"#);
         check_container(
             "a",
             "sixteen-letters!",
