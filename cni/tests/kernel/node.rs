@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use ocicat_cni::add::Add;
 use ocicat_cni::daemon::{Attached, Detached, Refusal, RefusalCode, Request, Response, Status};
 use ocicat_cni::node::Node as NodeFile;
-use ocicat_cni::spec::{Environment, Error};
+use ocicat_cni::plan::Step;
+use ocicat_cni::spec::{Command as Verb, Config, Environment, Error};
 use ocicat_cni::store::{Records, Store};
 use ocicat_cni::{Reply, run};
 use serde_json::{Value, json};
@@ -269,22 +271,41 @@ pub(crate) fn addresses(result: &Value) -> Vec<IpAddr> {
 
 /// Sends a datagram from one pod to the other at `address`, and a reply back. Fails after two seconds.
 pub(crate) fn exchange(from: &Pod, to: &Pod, address: IpAddr) {
-    let socket_at = |address: SocketAddr| {
-        let socket = UdpSocket::bind(address).unwrap();
+    let socket = || {
+        let any: IpAddr = match address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         socket
     };
-    let any = |port| match address {
-        IpAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], port)),
-        IpAddr::V6(_) => SocketAddr::from(([0u16; 8], port)),
-    };
-    let server = to.inside(|| socket_at(any(7777)));
-    let client = from.inside(|| socket_at(any(0)));
+    let (server, client) = (to.inside(socket), from.inside(socket));
+    let port = server.local_addr().unwrap().port();
     let mut buffer = [0; 16];
-    client.send_to(b"ping", (address, 7777)).unwrap();
+    client.send_to(b"ping", (address, port)).unwrap();
     let (length, peer) = server.recv_from(&mut buffer).expect("the request arrives");
     assert_eq!(&buffer[..length], b"ping");
     server.send_to(b"pong", peer).unwrap();
     let (length, _) = client.recv_from(&mut buffer).expect("the reply arrives");
     assert_eq!(&buffer[..length], b"pong");
+}
+
+/// An interface that is up, for routes to lead to.
+pub(crate) fn add_link(name: &str) {
+    ip(&format!("link add {name} type veth peer name other0"));
+    ip(&format!("link set {name} up"));
+    ip("link set other0 up");
+}
+
+/// An ADD of which every step before `stop` is done, and the steps that are left.
+pub(crate) fn add_until(node: &Node, pod: &Pod, stop: impl Fn(&Step) -> bool) -> (Add, Vec<Step>) {
+    let config = Config::parse(Verb::Add, &node.config(&json!({}))).unwrap();
+    let mut add = Add::begin(&pod.environment("ADD"), &config).unwrap();
+    let mut steps = add.steps();
+    let left = steps.split_off(steps.iter().position(stop).unwrap());
+    for step in &steps {
+        add.apply(step).unwrap();
+    }
+    (add, left)
 }
