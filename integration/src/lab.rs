@@ -236,7 +236,7 @@ impl Lab {
 }
 
 /// Where a flow starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Pod(usize),
     Node(usize),

@@ -4,9 +4,11 @@
 
 mod agent;
 mod binaries;
+mod demo;
 mod fib;
 mod gobgp;
 mod lab;
+mod matrix;
 mod netns;
 mod object;
 mod probe;
@@ -22,11 +24,16 @@ mod underlay;
 mod wait;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
+use crate::binaries::{Binaries, Profile};
+use crate::demo::After;
 use crate::netns::Netns;
+use crate::progress::Progress;
+use crate::supervise::{End, supervise};
 
 #[derive(Debug, Parser)]
 #[command(name = "lab", bin_name = "cargo lab", about = "Ocicat on network namespaces")]
@@ -37,6 +44,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Three nodes behind a GoBGP router: routes, policies, and what happens when things break.
+    Demo {
+        /// Leave the lab running.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Run every test: format, lints, licences, unit tests, and the labs.
     Test {
         /// Run only lab tests whose name contains this.
@@ -47,6 +60,9 @@ enum Command {
     },
     /// Remove what labs left, also those that were kept.
     Down,
+    /// The demo, in its worker process.
+    #[command(hide = true)]
+    DemoWorker { after: String },
     /// One lab test, in its worker process.
     #[command(hide = true)]
     TestWorker { name: String },
@@ -75,6 +91,11 @@ fn execute(command: Command) -> Result<ExitCode> {
             }
             test::run(filter.as_deref())
         }
+        Command::Demo { keep } => demo(if keep { After::Keep } else { After::Remove }),
+        Command::DemoWorker { after } => {
+            let run = worker.context("only `cargo lab demo` starts this")?;
+            demo::show(&run, after.parse()?)
+        }
         Command::Down => {
             setup::require_root()?;
             for name in run::sweep(run::Kept::Remove)? {
@@ -91,4 +112,18 @@ fn execute(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// What must be there before the demo, then the demo in its worker process.
+fn demo(after: After) -> Result<ExitCode> {
+    setup::require_root()?;
+    let progress = Progress::new();
+    progress.heading("Set-up");
+    for name in run::sweep(run::Kept::Spare)? {
+        println!("removed lab {name}, which a killed run had left");
+    }
+    setup::install_packages(&progress)?;
+    progress.step("build ocicat and ocicat-cni (release)", || Binaries::build(Profile::Release))?;
+    let end = supervise(&["demo-worker", &after.to_string()], Duration::from_secs(600))?;
+    Ok(if end == End::Passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

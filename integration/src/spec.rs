@@ -3,7 +3,6 @@
 //! The addresses of the machines are the Node objects' own; the `Lab` document adds only what
 //! Kubernetes has no words for: the router, the client, the pods' ports and what may reach what.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -12,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
+use crate::matrix::{Expected, Service};
 use crate::object::Object;
 
 /// A lab, read and checked.
@@ -21,9 +21,9 @@ pub(crate) struct Spec {
     pub(crate) client: Client,
     pub(crate) nodes: Vec<NodeSpec>,
     /// Ports that every pod listens on, as `80/TCP`.
-    pub(crate) ports: Vec<String>,
-    /// What is allowed once the example policies are there; all else must be dropped.
-    pub(crate) allowed: Vec<String>,
+    pub(crate) services: Vec<Service>,
+    /// What gets through once the example policies are there.
+    pub(crate) expected: Expected,
     /// Everything but the `Lab` document.
     pub(crate) objects: Vec<Object>,
 }
@@ -62,6 +62,8 @@ struct LabDocument {
     ports: Vec<String>,
     #[serde(default)]
     allowed: Vec<String>,
+    #[serde(default)]
+    denied: Vec<String>,
 }
 
 /// The nodes' AS unless an annotation or the default BGPConfiguration says another.
@@ -92,8 +94,10 @@ impl Spec {
             .filter(|object| object.kind() == "Node")
             .map(|node| NodeSpec::read(node, default_as))
             .collect::<Result<_>>()?;
-        let LabDocument { router, client, ports, allowed } = lab;
-        Ok(Self { router, client, nodes, ports, allowed, objects })
+        let services = lab.ports.iter().map(|port| port.parse()).collect::<Result<_>>()?;
+        let expected = Expected::parse(&lab.allowed, &lab.denied)?;
+        let LabDocument { router, client, .. } = lab;
+        Ok(Self { router, client, nodes, services, expected, objects })
     }
 }
 
@@ -220,15 +224,6 @@ kind: BGPConfiguration
 metadata: {{ name: default }}
 spec: {{ nodeToNodeMeshEnabled: {mesh}, asNumber: {DEFAULT_AS} }}"
     )
-}
-
-/// Names of the objects' kinds, counted, for a progress line.
-pub(crate) fn census(objects: &[Object]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for object in objects {
-        *counts.entry(object.kind()).or_default() += 1;
-    }
-    counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
