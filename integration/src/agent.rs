@@ -72,10 +72,6 @@ impl Agent {
         self.directory.join("state")
     }
 
-    pub(crate) fn datastore(&self) -> &Path {
-        &self.datastore
-    }
-
     fn log(&self) -> PathBuf {
         self.directory.join("agent.log")
     }

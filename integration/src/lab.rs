@@ -1,6 +1,6 @@
 //! A lab: machines, router, agents and pods, brought up from a description.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use crate::agent::Agent;
 use crate::binaries::Binaries;
 use crate::fib;
 use crate::gobgp::{Config, GoBgp, Neighbor};
+use crate::matrix::Service;
 use crate::netns::{self, Netns};
 use crate::object::{Datastore, Object};
-use crate::probe::{Attempt, Flow, Outcome, Protocol, Server, send};
+use crate::probe::{Attempt, Flow, LONG, Outcome, Protocol, SHORT, Server, send};
 use crate::run::Run;
 use crate::runtime::Sandbox;
 use crate::spec::Spec;
@@ -50,11 +51,6 @@ impl Pod {
     /// `namespace/name`.
     pub(crate) fn full_name(&self) -> String {
         format!("{}/{}", self.sandbox.namespace, self.sandbox.pod)
-    }
-
-    /// The pod's address of the family of `other`.
-    pub(crate) fn address_like(&self, other: IpAddr) -> Option<IpAddr> {
-        self.addresses.iter().copied().find(|address| address.is_ipv4() == other.is_ipv4())
     }
 }
 
@@ -192,6 +188,51 @@ impl Lab {
     pub(crate) fn pod(&self, full_name: &str) -> Result<usize> {
         let found = self.pods.iter().position(|pod| pod.full_name() == full_name);
         found.with_context(|| format!("no pod {full_name}"))
+    }
+
+    /// Whom a name means: `client`, a node, or a pod's `namespace/name`; bare pod names are those of
+    /// the namespace `default`.
+    pub(crate) fn end(&self, name: &str) -> Result<End> {
+        if name == "client" {
+            return Ok(End::Client);
+        }
+        if let Ok(node) = self.node(name) {
+            return Ok(End::Node(node));
+        }
+        let full = if name.contains('/') { name.to_owned() } else { format!("default/{name}") };
+        self.pod(&full).map(End::Pod)
+    }
+
+    /// The addresses of a machine.
+    pub(crate) fn addresses(&self, end: End) -> Vec<IpAddr> {
+        match end {
+            End::Pod(index) => self.pods[index].addresses.clone(),
+            End::Node(index) => {
+                let node = &self.spec.nodes[index];
+                vec![node.ipv4.into(), node.ipv6.into()]
+            }
+            End::Client => {
+                let client = &self.spec.client;
+                vec![client.ipv4.addr().into(), client.ipv6.addr().into()]
+            }
+        }
+    }
+
+    /// The flows from one machine to each address of another, as patient as the outcome needs.
+    pub(crate) fn flows(
+        &self,
+        from: &str,
+        to: &str,
+        service: Service,
+        wanted: Outcome,
+    ) -> Result<Vec<PodFlow>> {
+        let (from, to) = (self.end(from)?, self.end(to)?);
+        let patience = if wanted == Outcome::Reached { LONG } else { SHORT };
+        let flow = |address| {
+            let to = SocketAddr::new(address, service.port);
+            PodFlow { from, flow: Flow { to, protocol: service.protocol }, patience }
+        };
+        Ok(self.addresses(to).into_iter().map(flow).collect())
     }
 
     /// Probes several flows between pods at once.

@@ -21,6 +21,7 @@ mod suite;
 mod supervise;
 mod test;
 mod underlay;
+mod visit;
 mod wait;
 
 use std::process::ExitCode;
@@ -58,6 +59,10 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// A shell on a machine of a kept lab: a node, tor, client, or a pod as NAMESPACE/NAME.
+    Shell { machine: String },
+    /// Try TCP and UDP from one machine of a kept lab to MACHINE:PORT or ADDRESS:PORT.
+    Probe { from: String, to: String },
     /// Remove what labs left, also those that were kept.
     Down,
     /// The demo, in its worker process.
@@ -96,6 +101,8 @@ fn execute(command: Command) -> Result<ExitCode> {
             let run = worker.context("only `cargo lab demo` starts this")?;
             demo::show(&run, after.parse()?)
         }
+        Command::Shell { machine } => visit::shell(&machine),
+        Command::Probe { from, to } => visit::probe(&from, &to),
         Command::Down => {
             setup::require_root()?;
             for name in run::sweep(run::Kept::Remove)? {

@@ -83,6 +83,17 @@ impl Run {
         netns::names(&self.prefix())
     }
 
+    /// The names of the run's machines, as people type them.
+    pub(crate) fn machines(&self) -> Result<Vec<String>> {
+        let names = self.namespaces()?;
+        let short = names.iter().filter_map(|name| name.strip_prefix(&self.prefix()));
+        Ok(short
+            .map(|name| {
+                name.strip_prefix("pod-").map_or(name.to_owned(), |pod| pod.replacen('-', "/", 1))
+            })
+            .collect())
+    }
+
     /// Marks the run to stay after its owner's end.
     pub(crate) fn keep(&self) -> Result<()> {
         Ok(File::create(self.kept_mark()).map(drop)?)
