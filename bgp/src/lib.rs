@@ -1,1 +1,3 @@
 //! A BGP speaker as a library.
+
+pub mod wire;

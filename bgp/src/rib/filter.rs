@@ -1,0 +1,220 @@
+//! Routing policy: an ordered list of rules, the first that matches decides.
+//!
+//! Rules are data with the meaning of Calico's BGPFilter v3. A filter is asked on import, before a
+//! path is stored as eligible, and on export, for each route and group of peers.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::wire::{Community, Family, LargeCommunity, PeerKind, Prefix};
+
+use super::attribute::Block;
+
+/// Rules in order, and what happens to a route that none of them matches.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// Asked in order.
+    pub rules: Vec<Rule>,
+    /// When no rule matches.
+    pub otherwise: Otherwise,
+}
+
+/// The fate of a route that no rule matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Otherwise {
+    /// It passes.
+    Accept,
+    /// It passes if we originate it. Routes of peers do not.
+    AcceptOwn,
+    /// It does not pass.
+    Reject,
+}
+
+/// A rule matches when all its conditions do; an absent condition always does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// Only routes of this family.
+    pub family: Option<Family>,
+    /// Only these prefixes.
+    pub prefix: Option<PrefixMatch>,
+    /// Only routes of this origin.
+    pub source: Option<Source>,
+    /// Only routes heard on a link with this name. Known of peers with an interface; no other
+    /// route matches.
+    pub interface: Option<Arc<str>>,
+    /// Only routes that carry this community.
+    pub community: Option<AnyCommunity>,
+    /// Only routes whose AS_PATH begins so.
+    pub as_path_prefix: Vec<u32>,
+    /// Only routes of this priority; see [`Operation::SetPriority`].
+    pub priority: Option<u32>,
+    /// Only towards or from peers of this kind.
+    pub peer_kind: Option<PeerKind>,
+    /// What to do.
+    pub action: Action,
+}
+
+impl Rule {
+    /// A rule that matches every route.
+    pub const fn any(action: Action) -> Self {
+        Self {
+            family: None,
+            prefix: None,
+            source: None,
+            interface: None,
+            community: None,
+            as_path_prefix: Vec::new(),
+            priority: None,
+            peer_kind: None,
+            action,
+        }
+    }
+}
+
+/// What a rule does to a route. Both end the search.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It passes, changed by these, in order.
+    Accept(Vec<Operation>),
+    /// It does not pass.
+    Reject,
+}
+
+/// A change of one attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Adds a community, unless it is there.
+    AddCommunity(AnyCommunity),
+    /// Puts these AS numbers before the path, in this order.
+    PrependAsPath(Vec<u32>),
+    /// Sets LOCAL_PREF; a peer of another AS never sees it.
+    SetLocalPref(u32),
+    /// Sets MULTI_EXIT_DISC.
+    SetMed(u32),
+    /// Sets the priority of the node's route tables, lower is better, which BGP carries as
+    /// LOCAL_PREF = 2147483647 - priority.
+    SetPriority(u32),
+}
+
+/// A community of either length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AnyCommunity {
+    /// RFC 1997.
+    Standard(Community),
+    /// RFC 8092.
+    Large(LargeCommunity),
+}
+
+/// Who a route comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// Heard from a peer.
+    RemotePeers,
+    /// Originated by us.
+    Local,
+}
+
+/// A condition on the prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PrefixMatch {
+    /// What to compare with.
+    pub cidr: Prefix,
+    /// How.
+    pub operator: MatchOperator,
+    /// For `In` and `NotIn`: which lengths count as within. `None`: from that of `cidr` up.
+    pub lengths: Option<RangeInclusive<u8>>,
+}
+
+/// How a prefix compares with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatchOperator {
+    /// The same.
+    Equal,
+    /// Not the same.
+    NotEqual,
+    /// Within, or the same.
+    In,
+    /// Neither within nor the same.
+    NotIn,
+}
+
+/// LOCAL_PREF of priority 0.
+const PRIORITY_ZERO: u32 = i32::MAX as u32;
+
+/// The LOCAL_PREF that carries a priority.
+pub(crate) const fn local_pref_of_priority(priority: u32) -> u32 {
+    PRIORITY_ZERO.saturating_sub(priority)
+}
+
+/// A route as a filter sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) prefix: Prefix,
+    pub(crate) source: Source,
+    pub(crate) interface: Option<&'a str>,
+    pub(crate) peer_kind: PeerKind,
+    pub(crate) attributes: Block<'a>,
+}
+
+impl Filter {
+    /// Lets every route pass.
+    pub const fn accept_all() -> Self {
+        Self { rules: Vec::new(), otherwise: Otherwise::Accept }
+    }
+
+    /// Lets pass only what we originate.
+    pub const fn own_routes() -> Self {
+        Self { rules: Vec::new(), otherwise: Otherwise::AcceptOwn }
+    }
+
+    /// Lets nothing pass.
+    pub const fn reject_all() -> Self {
+        Self { rules: Vec::new(), otherwise: Otherwise::Reject }
+    }
+
+    /// The operations to apply, or `None` when the route does not pass.
+    pub(crate) fn evaluate(&self, subject: Subject<'_>) -> Option<&[Operation]> {
+        match self.rules.iter().find(|rule| rule.matches(subject)).map(|rule| &rule.action) {
+            Some(Action::Accept(operations)) => Some(operations),
+            Some(Action::Reject) => None,
+            None => match (self.otherwise, subject.source) {
+                (Otherwise::Accept, _) | (Otherwise::AcceptOwn, Source::Local) => Some(&[]),
+                (Otherwise::Reject, _) | (Otherwise::AcceptOwn, Source::RemotePeers) => None,
+            },
+        }
+    }
+}
+
+impl Rule {
+    fn matches(&self, subject: Subject<'_>) -> bool {
+        let attributes = subject.attributes;
+        self.family.is_none_or(|family| family == subject.prefix.family())
+            && self.prefix.as_ref().is_none_or(|condition| condition.matches(subject.prefix))
+            && self.source.is_none_or(|source| source == subject.source)
+            && self.peer_kind.is_none_or(|kind| kind == subject.peer_kind)
+            && self.interface.as_deref().is_none_or(|name| Some(name) == subject.interface)
+            && self.priority.is_none_or(|priority| {
+                attributes.summary.local_pref == Some(local_pref_of_priority(priority))
+            })
+            && self.community.is_none_or(|community| match community {
+                AnyCommunity::Standard(community) => attributes.has_community(community.0),
+                AnyCommunity::Large(community) => attributes.has_large_community(community),
+            })
+            && attributes.as_path_begins_with(&self.as_path_prefix)
+    }
+}
+
+impl PrefixMatch {
+    fn matches(&self, prefix: Prefix) -> bool {
+        let within = || {
+            self.cidr.contains(prefix)
+                && self.lengths.as_ref().is_none_or(|lengths| lengths.contains(&prefix.len()))
+        };
+        match self.operator {
+            MatchOperator::Equal => prefix == self.cidr,
+            MatchOperator::NotEqual => prefix != self.cidr,
+            MatchOperator::In => within(),
+            MatchOperator::NotIn => !within(),
+        }
+    }
+}

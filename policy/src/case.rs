@@ -1,0 +1,1 @@
+//! The expectations in the cases that tests and labs share.
