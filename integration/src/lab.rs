@@ -237,24 +237,22 @@ impl Lab {
 
     /// Probes several flows between pods at once.
     pub(crate) fn probe(&mut self, flows: &[PodFlow]) -> Result<Vec<Outcome>> {
-        let mut servers: Vec<Server> =
-            self.pods.iter_mut().filter_map(|pod| pod.server.take()).collect();
+        let mut namespaces = Vec::new();
+        let mut servers = Vec::new();
+        for Pod { sandbox, server, .. } in &mut self.pods {
+            namespaces.push(&sandbox.netns);
+            servers.extend(server);
+        }
         let mut attempts = Vec::new();
         for flow in flows {
             let from = match flow.from {
-                End::Pod(index) => &self.pods[index].sandbox.netns,
+                End::Pod(index) => namespaces[index],
                 End::Client => &self.client,
                 End::Node(index) => self.agents[index].netns(),
             };
-            attempts.push(Attempt { from, source: None, flow: flow.flow, patience: flow.patience });
+            attempts.push(Attempt { from, flow: flow.flow, patience: flow.patience });
         }
-        let outcomes = send(&attempts, &mut servers);
-        let mut servers = servers.into_iter();
-        for pod in &mut self.pods {
-            // Pods all serve or none does: a lab that served some would lose the order here.
-            pod.server = servers.next();
-        }
-        outcomes
+        send(&attempts, &mut servers)
     }
 
     /// The networks in which the node's pods live.

@@ -37,25 +37,25 @@ pub(crate) fn probe(from: &str, target: &str) -> Result<ExitCode> {
     let port: u16 = port.parse().with_context(|| format!("port {port:?}"))?;
     let (run, sender) = find(from)?;
     let bare = machine.trim_start_matches('[').trim_end_matches(']');
-    let (addresses, mut servers) = match bare.parse::<IpAddr>() {
-        Ok(address) => (vec![address], Vec::new()),
+    let (addresses, mut server) = match bare.parse::<IpAddr>() {
+        Ok(address) => (vec![address], None),
         Err(_) => {
             let addresses = addresses(&run, machine)?;
             let (_, netns) = find(machine)?;
             let ports = [(Protocol::Tcp, port), (Protocol::Udp, port)];
             // Fails if something serves the port already: then that answers.
             let server = Server::start(&netns, &addresses, &ports).ok();
-            (addresses, server.into_iter().collect())
+            (addresses, server)
         }
     };
     let mut attempts = Vec::new();
     for address in &addresses {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let flow = Flow { to: SocketAddr::new(*address, port), protocol };
-            attempts.push(Attempt { from: &sender, source: None, flow, patience: LONG / 4 });
+            attempts.push(Attempt { from: &sender, flow, patience: LONG / 4 });
         }
     }
-    let outcomes = send(&attempts, &mut servers)?;
+    let outcomes = send(&attempts, server.as_mut().as_mut_slice())?;
     for (attempt, outcome) in attempts.iter().zip(&outcomes) {
         println!("{from} -> {}: {outcome}", attempt.flow);
     }

@@ -82,9 +82,6 @@ fn start(attempt: &Attempt<'_>, index: usize, nonce: u32) -> Result<Started> {
     let target = attempt.flow.to;
     let protocol = attempt.flow.protocol;
     let socket = open(target, protocol)?;
-    if let Some(source) = attempt.source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-    }
     // Nothing answers SCTP: waiting longer than a packet takes would only cost time.
     let patience = if protocol == Protocol::Sctp { SHORT } else { attempt.patience };
     let deadline = Instant::now() + patience;

@@ -12,7 +12,7 @@ mod server;
 mod stream;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -64,15 +64,13 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     pub(crate) from: &'a Netns,
-    /// The sender's address, where a host has several; must be of the target's family.
-    pub(crate) source: Option<IpAddr>,
     pub(crate) flow: Flow,
     pub(crate) patience: Duration,
 }
 
 /// Sends all attempts at once; gives the outcomes in their order. `servers` are those whose journals
 /// may hold what arrived.
-pub(crate) fn send(attempts: &[Attempt<'_>], servers: &mut [Server]) -> Result<Vec<Outcome>> {
+pub(crate) fn send(attempts: &[Attempt<'_>], servers: &mut [&mut Server]) -> Result<Vec<Outcome>> {
     let nonce = client::Nonces::new();
     let mut outcomes = vec![Outcome::Dropped; attempts.len()];
     let mut by_sender: Vec<(&Netns, Vec<usize>)> = Vec::new();

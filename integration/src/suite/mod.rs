@@ -7,6 +7,7 @@ mod drift;
 mod input;
 mod interop;
 mod plugin;
+mod policy;
 mod restart;
 mod substrate;
 
@@ -51,9 +52,17 @@ impl Test {
 
 /// All tests, in the order in which they run: what others build upon comes first.
 pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
-    [substrate::TESTS, plugin::TESTS, interop::TESTS, restart::TESTS, drift::TESTS, input::TESTS]
-        .into_iter()
-        .flatten()
+    [
+        substrate::TESTS,
+        plugin::TESTS,
+        policy::TESTS,
+        interop::TESTS,
+        restart::TESTS,
+        drift::TESTS,
+        input::TESTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Runs one test in this process, which is its worker.

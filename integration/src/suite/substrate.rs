@@ -55,7 +55,8 @@ fn outcomes(bench: &Bench) -> Result<()> {
         (Protocol::Udp, 55),
         (Protocol::Sctp, 7778),
     ];
-    let mut servers = [Server::start(&right, &addresses, &all)?];
+    let mut server = Server::start(&right, &addresses, &all)?;
+    let mut servers = [&mut server];
     // Requests to 81, 54 and 7778 are dropped; requests to 55 pass and their answers do not.
     right.run(
         "nft",
@@ -80,7 +81,6 @@ fn outcomes(bench: &Bench) -> Result<()> {
             .iter()
             .map(|(protocol, port, outcome)| Attempt {
                 from: &left,
-                source: None,
                 flow: Flow { to: SocketAddr::new(address, *port), protocol: *protocol },
                 patience: if *outcome == Outcome::Reached { LONG } else { SHORT },
             })
@@ -91,7 +91,7 @@ fn outcomes(bench: &Bench) -> Result<()> {
         }
     }
     let nowhere = Flow { to: "198.51.100.1:80".parse()?, protocol: Protocol::Tcp };
-    let attempt = Attempt { from: &left, source: None, flow: nowhere, patience: SHORT };
+    let attempt = Attempt { from: &left, flow: nowhere, patience: SHORT };
     ensure!(
         send(&[attempt], &mut servers)? == [Outcome::Unreachable],
         "no route, yet not unreachable"
