@@ -362,3 +362,80 @@ fn wait_outcome(lab: &mut Lab, flow: &PodFlow, wanted: Outcome) -> Result<()> {
     .with_context(|| format!("last: {last:?}"))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::Ipv4Addr;
+
+    use ocicat_policy::{Flow, Party, PodKey, Traffic, Transport, Verdict, World, decide, k8s};
+    use serde_json::json;
+
+    use super::*;
+    use crate::matrix::Service;
+
+    fn world(spec: &Spec) -> World {
+        let mut objects = spec.objects.clone();
+        for file in examples() {
+            objects.extend(Object::parse_all(&fs::read_to_string(file).unwrap()).unwrap());
+        }
+        let mut world = World::default();
+        let mut next = Ipv4Addr::new(10, 65, 0, 1);
+        for mut object in objects {
+            match object.kind() {
+                "Namespace" => {
+                    let one = k8s::namespace(&serde_json::from_value(object.0).unwrap()).unwrap();
+                    world.namespaces.insert(one.name.clone(), one);
+                }
+                "Pod" => {
+                    object.0["status"] = json!({ "podIPs": [{ "ip": next }] });
+                    next = Ipv4Addr::from_bits(next.to_bits() + 1);
+                    let one = k8s::pod(&serde_json::from_value(object.0).unwrap()).unwrap();
+                    world.pods.insert(one.key.clone(), one);
+                }
+                "NetworkPolicy" => {
+                    let one = k8s::policy(&serde_json::from_value(object.0).unwrap()).unwrap();
+                    world.policies.insert(one.key.clone(), one);
+                }
+                _ => {}
+            }
+        }
+        world
+    }
+
+    #[test]
+    fn the_hand_written_expectations_agree_with_the_policy_crate() {
+        let spec = Spec::named("demo").unwrap();
+        let world = world(&spec);
+        let client = Party { address: spec.client.ipv4.addr().into(), pod: None };
+        let party = |key: &PodKey| Party {
+            address: world.pods[key].addresses.iter().next().copied().unwrap(),
+            pod: Some(key.clone()),
+        };
+        let mut sources: Vec<(String, Party)> =
+            world.pods.keys().map(|key| (key.to_string(), party(key))).collect();
+        let targets = sources.clone();
+        sources.push(("client".to_owned(), client));
+        let mut wrong = Vec::new();
+        for (from, source) in &sources {
+            for (to, destination) in targets.iter().filter(|(to, _)| to != from) {
+                for Service { port, protocol } in &spec.services {
+                    let transport =
+                        if *protocol == Protocol::Tcp { Transport::Tcp } else { Transport::Udp };
+                    let traffic = Traffic::Port(transport, *port);
+                    let flow =
+                        Flow { source: source.clone(), destination: destination.clone(), traffic };
+                    let service = Service { port: *port, protocol: *protocol };
+                    let accepted = decide(&world, &flow).verdict() == Verdict::Accept;
+                    if accepted != spec.expected.allows(from, to, service) {
+                        wrong.push(format!(
+                            "{from} -> {to} {service}: the policy crate says {accepted}"
+                        ));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_eq!(world.pods.len() * world.policies.len(), 9 * 11, "the demo lost objects");
+    }
+}

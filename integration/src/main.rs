@@ -3,12 +3,14 @@
 //! `cargo lab demo` shows Ocicat at work; `cargo lab test` runs every test of the workspace.
 
 mod agent;
+mod bench;
 mod binaries;
 mod demo;
 mod fib;
 mod gobgp;
 mod lab;
 mod matrix;
+mod mrt;
 mod netns;
 mod object;
 mod probe;
@@ -59,6 +61,8 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Measure what a pod, a policy or a route costs.
+    Bench { subject: bench::Subject },
     /// A shell on a machine of a kept lab: a node, tor, client, or a pod as NAMESPACE/NAME.
     Shell { machine: String },
     /// Try TCP and UDP from one machine of a kept lab to MACHINE:PORT or ADDRESS:PORT.
@@ -68,6 +72,9 @@ enum Command {
     /// The demo, in its worker process.
     #[command(hide = true)]
     DemoWorker { after: String },
+    /// A benchmark, in its worker process.
+    #[command(hide = true)]
+    BenchWorker { subject: bench::Subject },
     /// One lab test, in its worker process.
     #[command(hide = true)]
     TestWorker { name: String },
@@ -96,10 +103,18 @@ fn execute(command: Command) -> Result<ExitCode> {
             }
             test::run(filter.as_deref())
         }
-        Command::Demo { keep } => demo(if keep { After::Keep } else { After::Remove }),
+        Command::Demo { keep } => {
+            let after = if keep { After::Keep } else { After::Remove };
+            in_worker(&["demo-worker", &after.to_string()])
+        }
         Command::DemoWorker { after } => {
             let run = worker.context("only `cargo lab demo` starts this")?;
             demo::show(&run, after.parse()?)
+        }
+        Command::Bench { subject } => in_worker(&["bench-worker", subject.word()]),
+        Command::BenchWorker { subject } => {
+            bench::run(&worker.context("only `cargo lab bench` starts this")?, subject)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Shell { machine } => visit::shell(&machine),
         Command::Probe { from, to } => visit::probe(&from, &to),
@@ -121,8 +136,8 @@ fn execute(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// What must be there before the demo, then the demo in its worker process.
-fn demo(after: After) -> Result<ExitCode> {
+/// Gets ready what a demo or benchmark needs, then starts its worker process.
+fn in_worker(arguments: &[&str]) -> Result<ExitCode> {
     setup::require_root()?;
     let progress = Progress::new();
     progress.heading("Set-up");
@@ -131,6 +146,6 @@ fn demo(after: After) -> Result<ExitCode> {
     }
     setup::install_packages(&progress)?;
     progress.step("build ocicat and ocicat-cni (release)", || Binaries::build(Profile::Release))?;
-    let end = supervise(&["demo-worker", &after.to_string()], Duration::from_secs(600))?;
+    let end = supervise(arguments, Duration::from_secs(1800))?;
     Ok(if end == End::Passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

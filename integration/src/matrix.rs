@@ -69,7 +69,7 @@ impl Expected {
         Ok(Self { allowed: lines(allowed)?, denied: lines(denied)? })
     }
 
-    fn allows(&self, from: &str, to: &str, service: Service) -> bool {
+    pub(crate) fn allows(&self, from: &str, to: &str, service: Service) -> bool {
         let says = |lines: &[Line]| lines.iter().any(|line| line.covers(from, to, service));
         says(&self.allowed) && !says(&self.denied)
     }

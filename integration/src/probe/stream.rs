@@ -113,3 +113,21 @@ impl Answers {
         }
     }
 }
+
+/// The round trips of `count` flows of one packet, one after the other, each from a port of its own.
+/// Fails at the first that is not answered in 100 ms.
+pub(crate) fn round_trips(from: &Netns, to: SocketAddr, count: usize) -> Result<Vec<Duration>> {
+    from.enter(|| {
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let socket = UdpSocket::bind(SocketAddr::new(unspecified(to.ip()), 0))?;
+            socket.connect(to)?;
+            socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+            let start = Instant::now();
+            socket.send(&[0; 4])?;
+            socket.recv(&mut [0; 4])?;
+            times.push(start.elapsed());
+        }
+        Ok(times)
+    })?
+}
