@@ -37,7 +37,8 @@ const LONGEST_RESPONSE: usize = 1 << 20;
 pub enum Request {
     /// Enforce the policy of this endpoint; answered with [`Attached`] when it is in the kernel.
     Attach(Endpoint),
-    /// This endpoint is gone; answered with an empty object.
+    /// This endpoint is gone; answered with an empty object. The pod may have a new sandbox under the same interface
+    /// name by now: container id and interface tell which one is meant.
     Detach(Endpoint),
     /// Whether an [`Request::Attach`] would be served; answered with [`Status`].
     Status,
@@ -131,44 +132,74 @@ pub enum CallError {
     Refused(#[from] Refusal),
 }
 
+/// A connection that carries one request and its response.
+#[derive(Debug)]
+pub struct Connection {
+    socket: PathBuf,
+    stream: UnixStream,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// Connects to the daemon on `socket`. From now on the whole conversation may take `timeout`.
+    pub fn open(socket: &Path, timeout: Duration) -> Result<Self, CallError> {
+        let deadline = Instant::now() + timeout;
+        let socket = socket.to_owned();
+        match connect_within(&socket, timeout) {
+            Ok(stream) => Ok(Self { socket, stream, deadline, timeout }),
+            Err(source) if timed_out(&source) => {
+                Err(CallError::TimedOut { socket, after: timeout })
+            }
+            Err(source) => Err(CallError::Unreachable { socket, source }),
+        }
+    }
+
+    /// Sends the request. The daemon sets to work while the caller does something else.
+    pub fn send(&mut self, request: &Request) -> Result<(), CallError> {
+        let mut line = serde_json::to_vec(request).map_err(|error| self.failed(error.into()))?;
+        line.push(b'\n');
+        self.stream.write_all(&line).map_err(|source| self.failed(source))
+    }
+
+    /// Waits for the response.
+    pub fn receive<T: DeserializeOwned>(mut self) -> Result<T, CallError> {
+        let line =
+            read_line(&mut self.stream, self.deadline).map_err(|error| self.failed(error))?;
+        match serde_json::from_slice(&line).map_err(|error| self.failed(error.into()))? {
+            Response::Result(result) => Ok(result),
+            Response::Error(refusal) => Err(refusal.into()),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> CallError {
+        let socket = self.socket.clone();
+        if timed_out(&source) {
+            CallError::TimedOut { socket, after: self.timeout }
+        } else {
+            CallError::Broken { socket, source }
+        }
+    }
+}
+
 /// Sends `request` to the daemon on `socket` and waits for its answer, no longer than `timeout` in all.
 pub fn call<T: DeserializeOwned>(
     socket: &Path,
     request: &Request,
     timeout: Duration,
 ) -> Result<T, CallError> {
-    let deadline = Instant::now() + timeout;
-    let timed_out = |source: &io::Error| {
-        matches!(source.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
-    };
-    let failed = |source: io::Error| {
-        let socket = socket.to_owned();
-        if timed_out(&source) {
-            CallError::TimedOut { socket, after: timeout }
-        } else {
-            CallError::Broken { socket, source }
-        }
-    };
-    let mut stream = open(socket, timeout).map_err(|source| {
-        if timed_out(&source) {
-            failed(source)
-        } else {
-            CallError::Unreachable { socket: socket.to_owned(), source }
-        }
-    })?;
-    let mut line = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
-    line.push(b'\n');
-    stream.write_all(&line).map_err(failed)?;
-    let answer = read_line(&mut stream, deadline).map_err(failed)?;
-    match serde_json::from_slice(&answer).map_err(|error| failed(error.into()))? {
-        Response::Result(result) => Ok(result),
-        Response::Error(refusal) => Err(refusal.into()),
-    }
+    let mut connection = Connection::open(socket, timeout)?;
+    connection.send(request)?;
+    connection.receive()
+}
+
+fn timed_out(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 /// Connects with a deadline, which the standard library cannot: a daemon that hangs with a full backlog would hold the
 /// plugin for ever.
-fn open(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+fn connect_within(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX).max(1);
     setsockopt(&fd, SendTimeout, &TimeVal::new(micros / 1_000_000, micros % 1_000_000))?;

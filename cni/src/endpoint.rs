@@ -72,6 +72,11 @@ impl EndpointId {
         Self(format!("{container_id}@{ifname}"))
     }
 
+    /// The key of the record in the file `name`.
+    pub fn of_file(name: &str) -> Option<Self> {
+        name.strip_suffix(".json").filter(|id| id.contains('@')).map(|id| Self(id.to_owned()))
+    }
+
     /// The name of the record's file inside `endpoints/`.
     pub fn file_name(&self) -> String {
         format!("{}.json", self.0)
@@ -151,5 +156,6 @@ mod tests {
         assert_eq!(serde_json::to_string(&endpoint).unwrap(), json);
         assert_eq!(serde_json::from_str::<Endpoint>(json).unwrap(), endpoint);
         assert_eq!(endpoint.id().file_name(), "3f2a@eth0.json");
+        assert_eq!(EndpointId::of_file("3f2a@eth0.json"), Some(endpoint.id()));
     }
 }

@@ -11,16 +11,13 @@ use std::path::Path;
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(TEMPORARY_SUFFIX);
+    temporary.push(".tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_directory(directory)
 }
-
-/// What the name of a file ends in that [`write_atomically`] has not finished.
-pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Makes creations and removals inside `directory` outlive a crash.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {

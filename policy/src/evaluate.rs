@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::flatten::{Class, FlatGroup, Numbers, PortName, TierRules, flatten};
-use crate::model::{Direction, Pod, PodKey, PodNetwork, Policy, Tier, World};
+use crate::model::{Direction, NamedPort, Namespace, Pod, PodKey, Policy, Tier, World};
 use crate::name::Names;
-use crate::peers::Peers;
+use crate::peers::{Peers, PodMatch};
 use crate::program::{Endpoint, Group, GroupId, PortClass, Program, Table, TableId, Verdict};
 
 /// Compile what the policies of `world` say about its local pods.
@@ -16,8 +16,7 @@ pub fn compile(world: &World) -> Program {
     let mut compiler = Compiler { world, tables: Names::default(), groups: Names::default() };
     let endpoints = compiler.endpoints();
     let owners = owners(world);
-    let tables =
-        compiler.tables.iter().map(|(id, peers)| (TableId(id), fill(world, &owners, peers)));
+    let tables = compiler.tables.iter().map(|(id, peers)| (TableId(id), fill(&owners, peers)));
     let groups = compiler.groups.iter().map(|(id, group)| (GroupId(id), (**group).clone()));
     Program { endpoints, groups: groups.collect(), tables: tables.collect() }
 }
@@ -97,9 +96,8 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn endpoints(&mut self) -> BTreeMap<PodKey, Endpoint> {
         let world = self.world;
-        let local = world.local.iter().filter_map(|key| world.pods.get(key));
+        let local = world.local.iter().filter_map(|key| world.endpoint(key));
         local
-            .filter(|pod| pod.network == PodNetwork::Own)
             .map(|pod| {
                 let ingress = self.group(pod, Direction::Ingress);
                 let egress = self.group(pod, Direction::Egress);
@@ -115,8 +113,8 @@ impl Compiler<'_> {
         }
         let numbers = Scan { world: self.world, pod };
         let flat = flatten(direction, &tier_rules(direction, &tiers), &numbers);
-        let group = name_tables(flat, |peers| TableId(self.tables.name(peers).0));
-        Some(GroupId(self.groups.name(group).0))
+        let group = name_tables(flat, |peers| TableId(self.tables.name(peers)));
+        Some(GroupId(self.groups.name(group)))
     }
 }
 
@@ -143,47 +141,51 @@ impl Numbers for Scan<'_> {
 
 /// The numbers that `pod` calls by `name`.
 pub(crate) fn numbers_on<'a>(pod: &'a Pod, name: &'a PortName) -> impl Iterator<Item = u16> {
-    let same = |port: &&crate::model::NamedPort| {
-        port.transport == name.transport && port.name == name.name
-    };
+    let same = |port: &&NamedPort| port.transport == name.transport && port.name == name.name;
     pod.named_ports.iter().filter(same).map(|port| port.port)
 }
 
-fn owners(world: &World) -> BTreeMap<IpAddr, Vec<&Pod>> {
-    let mut owners: BTreeMap<IpAddr, Vec<&Pod>> = BTreeMap::new();
+/// A pod and its namespace, if that has been seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) namespace: Option<&'a Namespace>,
+}
+
+impl<'a> Owner<'a> {
+    pub(crate) fn of(world: &'a World, pod: &'a Pod) -> Self {
+        Self { pod, namespace: world.namespace_of(&pod.key) }
+    }
+
+    fn is(&self, pods: &PodMatch, address: IpAddr) -> bool {
+        pods.holds_beside_selector(self.pod, address)
+            && pods.selector.matches(self.pod, self.namespace)
+    }
+}
+
+fn owners(world: &World) -> BTreeMap<IpAddr, Vec<Owner<'_>>> {
+    let mut owners: BTreeMap<IpAddr, Vec<Owner<'_>>> = BTreeMap::new();
     for pod in world.pods.values() {
         for address in &pod.addresses {
-            owners.entry(*address).or_default().push(pod);
+            owners.entry(*address).or_default().push(Owner::of(world, pod));
         }
     }
     owners
 }
 
-fn fill(world: &World, owners: &BTreeMap<IpAddr, Vec<&Pod>>, peers: &Peers) -> Table {
-    let mut table = Table { blocks: peers.accepted_blocks(), ..Table::default() };
-    for (address, pods) in owners {
-        let answer = answer(peers, *address, pods.iter().copied(), |pod, selector| {
-            world.selects(selector, pod)
-        });
-        if let Some(verdict) = answer {
-            table.addresses.insert(*address, verdict);
-        }
-    }
-    table
+fn fill(owners: &BTreeMap<IpAddr, Vec<Owner<'_>>>, peers: &Peers) -> Table {
+    let answers = owners.iter().filter_map(|(address, owners)| {
+        answer(peers, *address, owners).map(|verdict| (*address, verdict))
+    });
+    Table { addresses: answers.collect(), blocks: peers.accepted_blocks() }
 }
 
 /// What a table says about an address of these pods: nothing where no clause about pods holds for any
-/// of them. Where two pods have one address and may not do the same, neither may.
-pub(crate) fn answer<'a>(
-    peers: &Peers,
-    address: IpAddr,
-    owners: impl Iterator<Item = &'a Pod> + Clone,
-    selects: impl Fn(&Pod, &crate::model::PodSelector) -> bool,
-) -> Option<Verdict> {
-    let holds = |pod: &Pod, pods: &crate::peers::PodMatch| {
-        pods.holds_beside_selector(pod, address) && selects(pod, &pods.selector)
-    };
-    let mentioned = owners.clone().any(|pod| peers.pod_matches().any(|pods| holds(pod, pods)));
-    let verdicts = owners.map(|pod| peers.verdict(address, |pods| holds(pod, pods)));
-    verdicts.min().filter(|_| mentioned)
+/// of them. Where several pods have one address, it may do what all of them may.
+pub(crate) fn answer(peers: &Peers, address: IpAddr, owners: &[Owner<'_>]) -> Option<Verdict> {
+    let mentioned =
+        owners.iter().any(|owner| peers.pod_matches().any(|pods| owner.is(pods, address)));
+    let verdicts =
+        owners.iter().map(|owner| peers.verdict(address, |pods| owner.is(pods, address)));
+    if mentioned { verdicts.min() } else { None }
 }

@@ -462,6 +462,18 @@ impl World {
         self.namespaces.get(&pod.namespace)
     }
 
+    /// The pods of a namespace.
+    pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
+        let pods = self.pods.range(PodKey::new(namespace, "")..).map(|(_, pod)| pod);
+        pods.take_while(move |pod| *pod.key.namespace == *namespace)
+    }
+
+    /// A local pod that is known and has a network of its own.
+    pub fn endpoint(&self, key: &PodKey) -> Option<&Pod> {
+        let pod = self.pods.get(key).filter(|pod| pod.network == PodNetwork::Own);
+        pod.filter(|_| self.local.contains(key))
+    }
+
     /// Whether `selector` selects `pod`.
     pub fn selects(&self, selector: &PodSelector, pod: &Pod) -> bool {
         selector.matches(pod, self.namespace_of(&pod.key))

@@ -40,17 +40,21 @@ impl<T> Default for Names<T> {
 
 impl<T: Eq + Hash> Names<T> {
     /// The name of `content`, which it keeps until it is [forgotten](Self::forget).
-    pub(crate) fn name(&mut self, content: T) -> (u64, Arc<T>) {
+    pub(crate) fn name(&mut self, content: T) -> u64 {
         let mut name = hash(&content);
         while let Some(taken) = self.0.get(&name) {
             if **taken == content {
-                return (name, taken.clone());
+                return name;
             }
             name = name.wrapping_add(1);
         }
-        let content = Arc::new(content);
-        self.0.insert(name, content.clone());
-        (name, content)
+        self.0.insert(name, Arc::new(content));
+        name
+    }
+
+    /// What is called `name`, which must have been given and not forgotten.
+    pub(crate) fn get(&self, name: u64) -> &Arc<T> {
+        &self.0[&name]
     }
 
     /// Forget what was called `name`.
@@ -79,11 +83,11 @@ mod tests {
     #[test]
     fn two_contents_with_one_hash_get_two_names() {
         let mut names = Names::default();
-        let (one, _) = names.name(Colliding(1));
-        let (two, _) = names.name(Colliding(2));
+        let one = names.name(Colliding(1));
+        let two = names.name(Colliding(2));
         assert_ne!(one, two);
-        assert_eq!(names.name(Colliding(1)).0, one);
-        assert_eq!(names.name(Colliding(2)).0, two);
+        assert_eq!(names.name(Colliding(1)), one);
+        assert_eq!(names.name(Colliding(2)), two);
     }
 
     #[test]
@@ -92,6 +96,6 @@ mod tests {
         let mut one = Names::default();
         let mut other = Names::default();
         other.name("before".to_owned());
-        assert_eq!(one.name("content".to_owned()).0, other.name("content".to_owned()).0);
+        assert_eq!(one.name("content".to_owned()), other.name("content".to_owned()));
     }
 }

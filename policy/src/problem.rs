@@ -1,10 +1,11 @@
 //! Input that could not be used. It is reported and never opens a pod.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::{PodKey, PolicyKey};
+use crate::model::{PodKey, PolicyKey, World};
 
 /// The object that a problem belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +41,47 @@ pub struct Problem {
     pub field: String,
     /// What is wrong, with the value and the consequence.
     pub fault: Fault,
+}
+
+impl Problem {
+    /// `pod` says that it owns an address of `other`.
+    pub(crate) fn duplicate_address(pod: &PodKey, address: IpAddr, other: &PodKey) -> Self {
+        Self {
+            object: ObjectKey::Pod(pod.clone()),
+            field: "status.podIPs".to_owned(),
+            fault: Fault::DuplicateAddress(address, other.clone()),
+        }
+    }
+}
+
+impl World {
+    /// What cannot be used at present, in the order of the objects: what the conversion of each found,
+    /// and addresses that two pods say they own.
+    pub fn problems(&self) -> Vec<Problem> {
+        let pods = self.pods.values().flat_map(|pod| &pod.problems);
+        let policies = self.policies.values().flat_map(|policy| &policy.problems);
+        let mut problems: Vec<Problem> = pods.chain(policies).cloned().collect();
+        let mut owners: BTreeMap<IpAddr, &PodKey> = BTreeMap::new();
+        for pod in self.pods.values() {
+            for address in &pod.addresses {
+                let first = owners.entry(*address).or_insert(&pod.key);
+                if **first != pod.key {
+                    problems.push(Problem::duplicate_address(&pod.key, *address, first));
+                }
+            }
+        }
+        problems.sort();
+        problems
+    }
+
+    /// What the conversion of one object found.
+    pub(crate) fn problems_of(&self, object: &ObjectKey) -> &[Problem] {
+        match object {
+            ObjectKey::Pod(key) => self.pods.get(key).map_or(&[], |pod| &pod.problems),
+            ObjectKey::Policy(key) => self.policies.get(key).map_or(&[], |policy| &policy.problems),
+            ObjectKey::Namespace(_) => &[],
+        }
+    }
 }
 
 /// What is wrong with a field.

@@ -4,6 +4,7 @@
 //! The nftables part happens together or not at all, each route by itself. Everything blocks: the daemon
 //! gives a dataplane a thread of its own.
 
+pub mod kernel;
 mod memory;
 pub mod route;
 

@@ -4,17 +4,27 @@
 //! - `transaction`: [`Transaction`], an atomic list of changes; executes in memory as it does in the kernel.
 //! - `diff`: from what is to what should be.
 //! - `text`: `Display` is what an operator would type into `nft -f`.
+//! - `encode`, `expression` and `decode`, `register`: the netlink form, the one that nft itself would send.
 //!
 //! Pure: no socket, no clock. `dataplane::kernel` moves the bytes.
 
+mod decode;
 mod diff;
+mod encode;
+mod expression;
 mod key;
+mod register;
 pub mod statement;
 mod table;
 mod text;
 mod transaction;
+pub(crate) mod uapi;
+pub(crate) mod wire;
 
+pub use decode::{DecodeError, Dump};
 pub use diff::diff;
+pub use encode::{Batch, encode};
+pub(crate) use encode::{INET_HEADER, message_type};
 pub use key::{FieldType, Key, KeyType, MAX_FIELDS, Part};
 pub use statement::{
     AddressType, CtState, CtStatus, Family, Field, PortChoice, Sense, Statement, Test,

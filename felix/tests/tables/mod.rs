@@ -182,13 +182,22 @@ fn any_match() -> impl Strategy<Value = Statement> {
 
 impl Seed {
     fn rule(&self, chains: &[&str], sets: &[(&str, SetType)], kind: SetKind) -> Rule {
-        let mut statements = self.matches.clone();
+        let mut statements = Vec::new();
+        let mut known = (None, false);
+        for statement in &self.matches {
+            if agrees(statement, &mut known) {
+                statements.push(statement.clone());
+            }
+        }
         if let Some((at, yes)) = &self.lookup
             && !sets.is_empty()
         {
             let (name, of) = at.get(sets);
             let key: Vec<Field> = of.key.fields().map(field).collect();
+            let family = key.iter().find_map(|field| field.family());
+            let agrees = known.0.is_none() || family.is_none() || known.0 == family;
             match of.kind {
+                _ if !agrees => {}
                 SetKind::Members if *yes => statements.push(in_set(key, *name)),
                 SetKind::Members => statements.push(not_in(key, *name)),
                 SetKind::Verdicts if kind == SetKind::Verdicts => statements.push(vmap(key, *name)),
@@ -205,6 +214,32 @@ impl Seed {
         let rule = Rule::new(statements);
         self.comment.iter().fold(rule, |rule, text| rule.comment(text))
     }
+}
+
+/// Whether the packet can have this property besides those known: nft refuses contradictions. One test of
+/// the transport protocol is enough.
+fn agrees(statement: &Statement, known: &mut (Option<Family>, bool)) -> bool {
+    let Statement::Match(_, test) = statement else { return true };
+    let (family, transport) = match test {
+        Test::Nfproto(family) => (Some(*family), false),
+        Test::Saddr(net) | Test::Daddr(net) => {
+            (Some(if net.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }), false)
+        }
+        Test::IcmpType(_) => (Some(Family::Ipv4), true),
+        Test::Icmpv6Type(_) => (Some(Family::Ipv6), true),
+        Test::L4proto(_) | Test::Sport(_) | Test::Dport(_) => (None, true),
+        Test::Iifname(_)
+        | Test::Oifname(_)
+        | Test::CtState(_)
+        | Test::CtStatus(_)
+        | Test::FibDaddrType(_) => (None, false),
+    };
+    let agrees =
+        (family.is_none() || known.0.is_none() || known.0 == family) && !(transport && known.1);
+    if agrees {
+        *known = (known.0.or(family), known.1 || transport);
+    }
+    agrees
 }
 
 fn field(of: FieldType) -> Field {
