@@ -7,14 +7,13 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use serde_json::json;
 
 use crate::binaries::{Binaries, Profile};
-use crate::gobgp::Presence;
+use crate::bird::{self, Bird};
 use crate::lab::Lab;
-use crate::mrt;
 use crate::object::{self, Object};
 use crate::probe::{Protocol, raise_socket_limit, round_trips};
 use crate::progress::{Progress, format_duration};
@@ -54,7 +53,10 @@ pub(crate) fn run(run: &Run, subject: Subject) -> Result<()> {
     match subject {
         Subject::Cni => cni(&lab),
         Subject::Policy => policy(&mut lab),
-        Subject::Bgp => bgp(&lab),
+        Subject::Bgp => {
+            bgp(&lab)?;
+            bulk(&mut lab)
+        }
     }
 }
 
@@ -205,27 +207,33 @@ fn bgp(lab: &Lab) -> Result<()> {
         times.push(took);
     }
     print("a route from GoBGP to the node's kernel", times);
-    for count in [1_000_u32, 10_000, 100_000] {
-        let file = lab.directory().join("table.mrt");
-        let next_hop = lab.spec.nodes[0].gateway_ipv4();
-        std::fs::write(&file, mrt::table(lab.spec.router.as_number, next_hop, count))?;
-        let (last, took) = timed(|| {
-            router.inject(&file)?;
-            let last = mrt::prefix(count - 1);
-            router.wait_route(&last, Presence::There, Duration::from_secs(120))?;
-            Ok(last)
-        })?;
-        println!("GoBGP took {count} routes in {}", format_duration(took));
-        let (_, took) = timed(|| {
-            until(Duration::from_secs(120), "the last route is in the kernel", || {
-                Ok(!node.run("ip", &["route", "show", &last])?.trim().is_empty())
-            })
-        })?;
+    Ok(())
+}
+
+/// Many routes at once, from BIRD in the place of GoBGP.
+fn bulk(lab: &mut Lab) -> Result<()> {
+    let node = lab.spec.nodes[0].clone();
+    for count in [1_000, 10_000, 100_000] {
+        lab.router_daemon_mut()?.kill()?;
+        let directory = lab.directory().join("bird");
+        let bird = Bird::start(&lab.router, &directory, lab.spec.router.as_number, &node, count)?;
+        let kernel = lab.agents[0].netns();
+        let has =
+            |prefix: &str| Ok(!kernel.run("ip", &["route", "show", prefix])?.trim().is_empty());
+        let limit = Duration::from_secs(120);
+        until(limit, "the first route is in the kernel", || has(&bird::prefix(0)))?;
+        let took =
+            until(limit, "the last route is in the kernel", || has(&bird::prefix(count - 1)))?;
         let memory = lab.agents[0].memory()?;
         println!(
-            "  in the node's kernel {} later; the agent holds {memory} KiB",
+            "{count} routes from BIRD: the last is in the kernel {} after the first; the agent holds {memory} KiB",
             format_duration(took)
         );
+        bird.withdraw()?;
+        let took = until(limit, "the last route left the kernel", || {
+            has(&bird::prefix(count - 1)).map(|has| !has)
+        })?;
+        println!("  withdrawn, the last left the kernel after {}", format_duration(took));
     }
-    lab.spec.nodes.first().context("one node").map(drop)
+    Ok(())
 }

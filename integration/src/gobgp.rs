@@ -198,11 +198,6 @@ impl GoBgp {
         self.ask(&arguments).map(drop)
     }
 
-    /// Takes over all routes of an MRT file.
-    pub(crate) fn inject(&self, file: &Path) -> Result<()> {
-        self.ask(&["mrt", "inject", "global", &file.display().to_string()]).map(drop)
-    }
-
     /// Takes a prefix back.
     pub(crate) fn withdraw(&self, prefix: &str) -> Result<()> {
         self.ask(&["global", "rib", "del", "-a", Family::of(prefix).name(), prefix]).map(drop)

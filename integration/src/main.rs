@@ -5,12 +5,12 @@
 mod agent;
 mod bench;
 mod binaries;
+mod bird;
 mod demo;
 mod fib;
 mod gobgp;
 mod lab;
 mod matrix;
-mod mrt;
 mod netns;
 mod object;
 mod probe;

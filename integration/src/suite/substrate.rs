@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use super::{Bench, Test};
 use crate::gobgp::{Config, Family, GoBgp, Neighbor, Presence};
 use crate::lab::Lab;
-use crate::mrt;
 use crate::netns::Netns;
 use crate::probe::{
     Attempt, EarlySender, Flow, LONG, Outcome, Protocol, SHORT, Server, Stream, send,
@@ -165,11 +164,6 @@ fn gobgp(bench: &Bench) -> Result<()> {
     until(LONG, "the IPv6 route is in the kernel", || {
         shows("-6", "fd00:65:1::/64 via fd00:10:1::10")
     })?;
-    let file = bench.run.directory().join("table.mrt");
-    std::fs::write(&file, mrt::table(node.as_number, node.ipv4, 1000))?;
-    peer.inject(&file)?;
-    peer.wait_route(&mrt::prefix(999), Presence::There, LONG)?;
-    router.wait_route(&mrt::prefix(999), Presence::There, LONG)?;
     peer.withdraw(&node.pod_cidrs[0])?;
     router.wait_route(&node.pod_cidrs[0], Presence::Gone, LONG)?;
     until(LONG, "the IPv4 route left the kernel", || shows("-4", "10.65.1.0").map(|shown| !shown))?;
