@@ -3,24 +3,20 @@
 //! The record is on disk before the first step, so whoever comes after a crash, in the middle of any step, knows what
 //! may exist. [`Add`] keeps no other memory: dropping it half-way is what kill -9 leaves behind.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::daemon::{self, CallError, Connection, Detached, RefusalCode, Request};
-use crate::endpoint::{Endpoint, Stage, UnixMillis, host_interface};
-use crate::ipam::Pool;
+use crate::endpoint::{Endpoint, Stage, UnixMillis};
 use crate::linux::{Kernel, KernelError, NetlinkError, Netns};
 use crate::node::{Node, NodeError};
 use crate::plan::{self, Side, Step};
-use crate::spec::{Attached, Code, Config, Container, Environment, Error, PodName};
-use crate::store::{LockedStore, Store, StoreError};
+use crate::reserve::reserve;
+use crate::spec::{Code, Config, Container, Environment, Error, Success};
+use crate::store::{Store, StoreError};
 
 /// How long the daemon may take to hear that an endpoint is gone. It also reads the directory when it starts.
 pub(crate) const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long an address should have been idle before another pod gets it. Less is reported, not refused.
-const COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// An ADD under way.
 pub struct Add {
@@ -63,13 +59,13 @@ impl Add {
         })
     }
 
-    /// What is left to do.
+    /// The steps, all of which are still to be done.
     pub fn steps(&self) -> Vec<Step> {
         plan::attach(&self.endpoint, self.mtu)
     }
 
-    /// Does every step, or undoes those it did.
-    pub fn run(mut self) -> Result<(Attached, Vec<String>), Error> {
+    /// Does every step, or undoes those it did. Gives the result, and what the operator should know.
+    pub fn run(mut self) -> Result<(Success, Vec<String>), Error> {
         let mut done = Vec::new();
         for step in self.steps() {
             if let Err(error) = self.apply(&step) {
@@ -77,10 +73,10 @@ impl Add {
             }
             done.push(step);
         }
-        match self.attached() {
-            Ok(attached) => {
+        match self.success() {
+            Ok(success) => {
                 self.notes.append(&mut self.kernel.notes);
-                Ok((attached, self.notes))
+                Ok((success, self.notes))
             }
             Err(error) => Err(self.undo(&done, error)),
         }
@@ -120,14 +116,14 @@ impl Add {
         Ok(locked.put(&self.endpoint)?)
     }
 
-    fn attached(&mut self) -> Result<Attached, Error> {
+    fn success(&mut self) -> Result<Success, Error> {
         let Endpoint { host_interface, ifname, netns, addresses, .. } = &self.endpoint;
         let mut mac = |side, name: &str| -> Result<String, Error> {
             self.kernel.mac(side, name)?.ok_or_else(|| {
                 Error::new(Code::Plumbing, format!("the interface {name} has disappeared"))
             })
         };
-        Ok(Attached {
+        Ok(Success {
             host_mac: mac(Side::Node, host_interface)?,
             mac: mac(Side::Pod, ifname)?,
             host_interface: host_interface.clone(),
@@ -179,82 +175,6 @@ pub(crate) fn open_netns(container: &Container) -> Result<Netns, Error> {
 /// Tells the daemon that an endpoint is gone.
 pub(crate) fn withdraw(socket: &Path, endpoint: &Endpoint) -> Result<(), CallError> {
     daemon::call(socket, &Request::Detach(endpoint.clone()), WITHDRAW_TIMEOUT).map(|Detached {}| ())
-}
-
-fn reserve(
-    locked: &LockedStore,
-    node: &Node,
-    container: &Container,
-    pod: PodName,
-    notes: &mut Vec<String>,
-) -> Result<Endpoint, Error> {
-    let records = locked.store().records()?;
-    if let Some((_, error)) = records.unreadable.first() {
-        let msg = "a record in the state directory cannot be read, so its addresses are unknown; \
-                   delete the file when its container is gone";
-        return Err(Error::new(Code::Io, msg).with_details(error.to_string()));
-    }
-    let mut cidrs = node.pod_cidrs.clone();
-    cidrs.retain(|cidr| cidr.addr().is_ipv4() || node.ipv6);
-    let fits = |endpoint: &Endpoint| {
-        endpoint.addresses.iter().all(|address| cidrs.iter().any(|cidr| cidr.contains(address)))
-    };
-    let left = records.endpoints.iter().find(|endpoint| endpoint.id() == container.id());
-    let addresses = match left {
-        Some(endpoint) if endpoint.stage == Stage::Attached => {
-            let msg = format!("{} is attached already", endpoint.id());
-            return Err(Error::new(Code::AlreadyAttached, msg));
-        }
-        Some(endpoint) if fits(endpoint) => {
-            notes.push(format!("went on with what an interrupted ADD of {} left", endpoint.id()));
-            endpoint.addresses.clone()
-        }
-        Some(_) | None => {
-            let (used, released) = (records.addresses(), locked.store().released());
-            let pool =
-                Pool { cidrs: &cidrs, used: &used, released: &released, now: UnixMillis::now() };
-            allocate(&pool, notes)?
-        }
-    };
-    let endpoint = Endpoint {
-        host_interface: host_interface(&pod.namespace, &pod.name, &container.ifname),
-        namespace: pod.namespace,
-        pod: pod.name,
-        uid: pod.uid,
-        container_id: container.id.clone(),
-        netns: container.netns.iter().map(|path| path.display().to_string()).collect(),
-        ifname: container.ifname.clone(),
-        addresses,
-        created: UnixMillis::now(),
-        stage: Stage::Reserved,
-    };
-    let namesake = records.endpoints.iter().find(|other| {
-        other.host_interface == endpoint.host_interface
-            && (&other.namespace, &other.pod) != (&endpoint.namespace, &endpoint.pod)
-    });
-    if let Some(Endpoint { namespace, pod, host_interface, .. }) = namesake {
-        // 44 bits of a hash: not to be expected, but the other pod would lose its interface without a word.
-        let msg =
-            format!("{host_interface} is the interface of {namespace}/{pod}: rename this pod");
-        return Err(Error::new(Code::Refused, msg));
-    }
-    locked.put(&endpoint)?;
-    Ok(endpoint)
-}
-
-fn allocate(pool: &Pool<'_>, notes: &mut Vec<String>) -> Result<Vec<IpAddr>, Error> {
-    if pool.cidrs.is_empty() {
-        return Err(Error::new(Code::TryAgainLater, "node.json has no pod CIDR"));
-    }
-    let allocations = pool
-        .allocate()
-        .map_err(|exhausted| Error::new(Code::TryAgainLater, exhausted.to_string()))?;
-    for allocation in &allocations {
-        if let Some(idle) = allocation.idle.filter(|idle| *idle < COOL_DOWN) {
-            notes.push(format!("{} was idle for only {idle:?}", allocation.address));
-        }
-    }
-    Ok(allocations.iter().map(|allocation| allocation.address).collect())
 }
 
 impl From<NodeError> for Error {

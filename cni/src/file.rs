@@ -1,7 +1,8 @@
 //! Files that are whole or absent, whenever the power goes.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// Writes `bytes` to `path` so that a reader sees the old content or the new one, and so that after the return the new
@@ -22,4 +23,9 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes creations and removals inside `directory` outlive a crash.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// Makes a directory and what lacks above it, for root alone. One that is there is left as it is.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

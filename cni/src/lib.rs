@@ -22,6 +22,7 @@ mod check;
 mod del;
 mod file;
 mod linux;
+mod reserve;
 mod run;
 mod status;
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::file::write_atomically;
+use crate::file::{create_directory, write_atomically};
 
 const FILE_NAME: &str = "node.json";
 
@@ -67,7 +67,7 @@ impl Node {
     /// Writes the file into the state directory `state`, making the directory if need be. A reader sees the old file
     /// or the new one, never a part.
     pub fn write(&self, state: &Path) -> io::Result<()> {
-        fs::create_dir_all(state)?;
+        create_directory(state)?;
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
         write_atomically(&state.join(FILE_NAME), &json)

@@ -18,20 +18,19 @@ pub struct Reply {
 /// Carries out the command in `environment` with the network configuration in `stdin`.
 pub fn run(environment: &Environment, stdin: &[u8]) -> Result<Reply, Error> {
     let command = environment.command()?;
-    if command == Command::Version {
-        return Ok(Reply { result: Some(versions()), notes: Vec::new() });
-    }
-    let config = Config::parse(command, stdin)?;
+    let config = || Config::parse(command, stdin);
     let silent = |notes| Reply { result: None, notes };
     match command {
+        // Before the configuration, whose version may be one that the runtime is just about to find out about.
+        Command::Version => Ok(Reply { result: Some(versions()), notes: Vec::new() }),
         Command::Add => {
-            let (attached, notes) = Add::begin(environment, &config)?.run()?;
-            Ok(Reply { result: Some(attached.to_json(config.version)), notes })
+            let config = config()?;
+            let (success, notes) = Add::begin(environment, &config)?.run()?;
+            Ok(Reply { result: Some(success.to_json(config.version)), notes })
         }
-        Command::Del => del::del(environment, &config).map(silent),
-        Command::Gc => del::gc(&config).map(silent),
-        Command::Check => check::check(environment, &config).map(|()| Reply::default()),
-        Command::Status => status::status(&config).map(|()| Reply::default()),
-        Command::Version => Ok(Reply::default()),
+        Command::Del => del::del(environment, &config()?).map(silent),
+        Command::Gc => del::gc(&config()?).map(silent),
+        Command::Check => check::check(environment, &config()?).map(|()| Reply::default()),
+        Command::Status => status::status(&config()?).map(|()| Reply::default()),
     }
 }

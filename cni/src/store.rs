@@ -12,14 +12,13 @@
 //! Readers need no lock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::endpoint::{Endpoint, EndpointId, UnixMillis};
-use crate::file::{sync_directory, write_atomically};
+use crate::file::{create_directory, sync_directory, write_atomically};
 
 /// The directory unless a network configuration says otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/ocicat";
@@ -76,7 +75,7 @@ impl Store {
     pub fn open(state: &Path) -> Result<Self, StoreError> {
         let store = Self { state: state.to_owned() };
         let endpoints = store.endpoints_directory();
-        DirBuilder::new().recursive(true).mode(0o700).create(&endpoints).map_err(at(&endpoints))?;
+        create_directory(&endpoints).map_err(at(&endpoints))?;
         Ok(store)
     }
 

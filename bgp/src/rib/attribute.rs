@@ -64,11 +64,7 @@ pub(crate) struct AttributeStore {
 
 impl AttributeStore {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            sets: Slab::new(),
-            index: Index::default(),
-            hasher: FixedState::with_seed(seed),
-        }
+        Self { sets: Slab::new(), index: Index::default(), hasher: FixedState::with_seed(seed) }
     }
 
     /// The number of this set, with one use more.

@@ -177,9 +177,8 @@ fn keep_least<T, K: Ord>(
 fn compare_med<T: Copy>(contenders: &mut [Contender<T>]) {
     for at in 0..contenders.len() {
         let this = contenders[at];
-        let beaten = contenders
-            .iter()
-            .any(|c| alive(c) && c.first_as == this.first_as && c.med < this.med);
+        let beaten =
+            contenders.iter().any(|c| alive(c) && c.first_as == this.first_as && c.med < this.med);
         if alive(&this) && beaten {
             contenders[at].outcome = Outcome::Lost(Step::Med);
         }

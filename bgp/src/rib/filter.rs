@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::wire::{Community, Family, LargeCommunity, PeerKind, Prefix};
+use crate::wire::{Community, Edit, Family, LargeCommunity, PeerKind, Prefix, Rewrite};
 
 use super::attribute::Block;
 
@@ -215,6 +215,28 @@ impl PrefixMatch {
             MatchOperator::NotEqual => prefix != self.cidr,
             MatchOperator::In => within(),
             MatchOperator::NotIn => !within(),
+        }
+    }
+}
+
+impl Operation {
+    /// Adds this change to a rewrite.
+    pub(crate) fn amend(&self, rewrite: &mut Rewrite) {
+        match self {
+            Self::AddCommunity(AnyCommunity::Standard(community)) => {
+                rewrite.communities.add.push(community.0);
+            }
+            Self::AddCommunity(AnyCommunity::Large(community)) => {
+                rewrite.large_communities.add.push(*community);
+            }
+            Self::PrependAsPath(asns) => {
+                rewrite.prepend.splice(0..0, asns.iter().copied());
+            }
+            Self::SetLocalPref(local_pref) => rewrite.local_pref = Edit::Set(*local_pref),
+            Self::SetMed(med) => rewrite.med = Edit::Set(*med),
+            Self::SetPriority(priority) => {
+                rewrite.local_pref = Edit::Set(local_pref_of_priority(*priority));
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ mod index;
 pub(crate) mod path;
 pub(crate) mod prefix;
 pub(crate) mod queue;
-mod slab;
+pub(crate) mod slab;
 pub(crate) mod sweep;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -127,7 +127,7 @@ impl Rib {
                 self.remember(prefix);
                 let attr = self.attributes.retain(imported.unwrap_or(received));
                 let standing = imported.err().map_or(Standing::Unused, Standing::Ineligible);
-                let path = Path { attr, peer, generation, standing, ..Path::of(prefix) };
+                let path = Path::new(prefix, attr, peer, generation, standing);
                 let id = self.paths.insert(&mut self.prefixes, path, identifier);
                 if attr != received {
                     self.paths.set_received(id, Some(self.attributes.retain(received)));

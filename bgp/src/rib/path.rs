@@ -61,9 +61,14 @@ impl Default for Path {
 }
 
 impl Path {
-    /// A path to a prefix that nothing is known of yet.
-    pub(crate) fn of(prefix: PrefixId) -> Self {
-        Self { prefix: Some(prefix), ..Self::default() }
+    pub(crate) const fn new(
+        prefix: PrefixId,
+        attr: AttrId,
+        peer: PeerIndex,
+        generation: u8,
+        standing: Standing,
+    ) -> Self {
+        Self { prefix: Some(prefix), next: NONE, attr, peer, generation, standing }
     }
 }
 
@@ -82,7 +87,7 @@ impl Paths {
         let hasher = FixedState::with_seed(seed);
         Self {
             slab: Slab::new(),
-            identifiers: HashMap::with_hasher(hasher),
+            identifiers: HashMap::with_hasher(hasher.clone()),
             received: HashMap::with_hasher(hasher),
         }
     }
@@ -117,7 +122,11 @@ impl Paths {
     }
 
     /// The paths of a prefix, the best first.
-    pub(crate) fn chain(&self, prefixes: &Prefixes, prefix: PrefixId) -> impl Iterator<Item = PathId> {
+    pub(crate) fn chain(
+        &self,
+        prefixes: &Prefixes,
+        prefix: PrefixId,
+    ) -> impl Iterator<Item = PathId> {
         let mut at = prefixes.head(prefix);
         std::iter::from_fn(move || {
             let id = (at != NONE).then_some(PathId(at))?;
@@ -148,7 +157,12 @@ impl Paths {
     }
 
     /// Adds a path at the head of its chain, whatever its rank.
-    pub(crate) fn insert(&mut self, prefixes: &mut Prefixes, path: Path, identifier: u32) -> PathId {
+    pub(crate) fn insert(
+        &mut self,
+        prefixes: &mut Prefixes,
+        path: Path,
+        identifier: u32,
+    ) -> PathId {
         let prefix = path.prefix.expect("only vacant records have no prefix");
         let id = PathId(self.slab.insert(Path { next: prefixes.head(prefix), ..path }));
         prefixes.set_head(prefix, id.0);

@@ -176,9 +176,7 @@ impl Prefixes {
             Family::Ipv4 => self.ipv4.bound(),
             Family::Ipv6 => self.ipv6.bound(),
         };
-        (from..bound)
-            .map(move |row| PrefixId::new(family, row))
-            .filter(|id| self.head(*id) != NONE)
+        (from..bound).map(move |row| PrefixId::new(family, row)).filter(|id| self.head(*id) != NONE)
     }
 
     /// How many prefixes there are.

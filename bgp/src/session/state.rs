@@ -152,9 +152,21 @@ mod tests {
     fn whoever_leaves_an_open_connection_for_idle_hangs_up() {
         use Event as E;
         let events = [
-            E::Start, E::StartPassive, E::Stop, E::RetryExpired, E::HoldExpired,
-            E::KeepaliveExpired, E::TransportUp, E::TransportFailed, E::OpenAccepted, E::Malformed,
-            E::CollisionLost, E::Notification, E::Keepalive, E::Update, E::RouteRefresh,
+            E::Start,
+            E::StartPassive,
+            E::Stop,
+            E::RetryExpired,
+            E::HoldExpired,
+            E::KeepaliveExpired,
+            E::TransportUp,
+            E::TransportFailed,
+            E::OpenAccepted,
+            E::Malformed,
+            E::CollisionLost,
+            E::Notification,
+            E::Keepalive,
+            E::Update,
+            E::RouteRefresh,
         ];
         for state in [State::OpenSent, State::OpenConfirm, State::Established] {
             for event in events {

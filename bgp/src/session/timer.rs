@@ -28,6 +28,17 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
+    /// Exchanges two deadlines.
+    pub(crate) fn swap(&mut self, one: K, other: K) {
+        let (first, second) = (self.by_key.get(&one).copied(), self.by_key.get(&other).copied());
+        for (key, at) in [(one, second), (other, first)] {
+            match at {
+                Some(at) => self.set(key, at),
+                None => self.cancel(key),
+            }
+        }
+    }
+
     pub(crate) fn is_set(&self, key: K) -> bool {
         self.by_key.contains_key(&key)
     }
@@ -84,7 +95,10 @@ mod tests {
         timers.set('b', at(2));
         timers.set('a', at(3));
         assert_eq!((timers.next(), timers.pop(at(1))), (Some(at(2)), None));
-        assert_eq!([timers.pop(at(3)), timers.pop(at(3)), timers.pop(at(3))], [Some('b'), Some('a'), None]);
+        assert_eq!(
+            [timers.pop(at(3)), timers.pop(at(3)), timers.pop(at(3))],
+            [Some('b'), Some('a'), None]
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,10 +55,32 @@ pub struct Config {
     pub multipath: Multipath,
     /// Graceful restart of the whole speaker.
     pub graceful_restart: GracefulRestart,
+    /// The next hop of IPv4 routes on sessions over IPv6, unless the session allows IPv6 ones.
+    pub own_ipv4: Option<Ipv4Addr>,
+    /// The next hop of IPv6 routes on sessions over IPv4.
+    pub own_ipv6: Option<Ipv6Addr>,
     /// Set: we reflect iBGP routes of clients under this cluster id (RFC 4456).
     pub cluster_id: Option<Ipv4Addr>,
     /// The prefixes that we originate at start. [`super::Speaker::originate`] changes them later.
     pub originated: BTreeMap<Prefix, Originated>,
+}
+
+impl Config {
+    /// A speaker without peers and routes, with the customary settings.
+    pub fn new(local_as: NonZeroU32, router_id: Ipv4Addr) -> Self {
+        Self {
+            local_as,
+            router_id,
+            listen: Vec::new(),
+            peers: BTreeMap::new(),
+            multipath: Multipath::default(),
+            graceful_restart: GracefulRestart::default(),
+            own_ipv4: None,
+            own_ipv6: None,
+            cluster_id: None,
+            originated: BTreeMap::new(),
+        }
+    }
 }
 
 /// Limits on equal-cost paths, counted apart for routes heard over eBGP and iBGP.

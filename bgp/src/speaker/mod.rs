@@ -13,29 +13,99 @@
 //! ```
 
 mod config;
+mod configure;
+mod drive;
 mod event;
+mod look;
+mod receive;
+mod restart;
 mod snapshot;
+mod up_down;
 
+pub use crate::session::State;
 pub use config::{
-    Admin, Config, Dial, GracefulRestart, HoldTime, Multipath, NextHopMode, Originated, Password,
-    PeerConfig, PeerName, PeerRestart, Reflection, Start, Ttl, UnacceptableHoldTime,
+    Admin, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password, PeerConfig,
+    PeerName, PeerRestart, Reflection, Start, Ttl,
 };
-pub use event::{ConnId, Input, NextHopVia, Output, PeerKind, Route};
+pub use event::{ConnId, Input, NextHopVia, Output, Route};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
-    PathSnapshot, PeerSnapshot, RouteSnapshot, SessionState, Verdict,
+    PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,
 };
 
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::wire::{Family, Prefix};
+use crate::rib::Rib;
+use crate::rib::group::Groups;
+use crate::rib::path::PeerIndex;
+use crate::rib::slab::Column;
+use crate::rib::sweep::{Progress, Sweep};
+use crate::session::Peer;
+use crate::session::collision::Direction;
+use crate::session::link::Outbox;
+use crate::session::timer::{Jitter, Timers};
+use crate::wire::{Family, MessageKind, Prefix, Scratch};
+use restart::Restart;
 
 /// A BGP speaker without sockets and clock.
 #[derive(Debug)]
-pub struct Speaker {}
+pub struct Speaker {
+    config: Config,
+    peers: BTreeMap<PeerIndex, Peer>,
+    /// Every peer that ever was; a name keeps its number.
+    names: BTreeMap<PeerName, PeerIndex>,
+    conns: BTreeMap<ConnId, Place>,
+    /// Last words on connections that are to be closed.
+    closing: BTreeMap<ConnId, Outbox>,
+    next_conn: u64,
+    rib: Rib,
+    groups: Groups,
+    sweeps: VecDeque<Sweep>,
+    originated: BTreeMap<Prefix, Originated>,
+    restart: Restart,
+    timers: Timers<Timer>,
+    jitter: Jitter,
+    outputs: VecDeque<Output>,
+    /// Prefixes of which the driver was told a route.
+    routed: [Column<bool>; 2],
+    scratch: Scratch,
+    /// The latest time that we were told.
+    clock: Instant,
+}
+
+/// The place of a connection: whose it is, and on which line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    peer: PeerIndex,
+    direction: Direction,
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// RFC 4271 §8.1.3: ConnectRetryTimer.
+    Retry(PeerIndex),
+    /// IdleHoldTimer.
+    IdleHold(PeerIndex),
+    /// HoldTimer.
+    Hold(PeerIndex, Direction),
+    /// KeepaliveTimer.
+    Keepalive(PeerIndex, Direction),
+    /// RFC 4724 §4.2: how long to wait for the peer to come back.
+    Restart(PeerIndex),
+    /// RFC 4724 §4.2: how long to wait for the End-of-RIB of a peer that is back.
+    Stale(PeerIndex),
+    /// A peer without End-of-RIB has told its routes by now.
+    Presume(PeerIndex),
+    /// Peers that have not come up by now are not waited for.
+    Answer,
+    /// RFC 4724 §4.1: Selection_Deferral_Timer.
+    Deferral,
+}
 
 /// Why [`Speaker::accept`] refuses a connection. The edge closes it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +113,8 @@ pub enum Refused {
     /// No peer has this address.
     #[error("{0} is not a peer")]
     Unknown(SocketAddr),
-    /// The peer is shut down, shall only be dialled, lacks its password, or is being held down
-    /// after an error.
+    /// The peer is shut down, shall only be dialled, lacks its password, or has to wait after an
+    /// error.
     #[error("{peer} is not to be accepted: {why}")]
     NotNow {
         /// Who.
@@ -55,40 +125,131 @@ pub enum Refused {
 }
 
 impl Speaker {
-    /// A speaker that has done nothing yet; its first outputs are ready to be polled. The seed
-    /// decides the jitter of timers and the layout of hash tables.
-    pub fn new(config: Config, seed: u64, now: Instant) -> Self;
-    /// Takes a new configuration into force, peer by peer: a peer whose configuration stays keeps
-    /// its session, and one whose filters change keeps it too. Originated prefixes that differ are
-    /// announced or withdrawn. `local_as` and `router_id` concern all sessions.
-    pub fn configure(&mut self, now: Instant, config: Config);
-    /// Takes a connection that the edge accepted.
-    ///
-    /// # Errors
-    /// When nobody wants it; the edge closes it.
-    pub fn accept(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) -> Result<ConnId, Refused>;
     /// Feeds one event.
-    pub fn handle(&mut self, now: Instant, input: Input<'_>);
-    /// Fires every timer that is due and does a slice of the work that waits (sweeps).
-    pub fn handle_timeout(&mut self, now: Instant);
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.clock = now;
+        match input {
+            Input::Connected { conn, local } => self.connected(now, conn, local),
+            Input::ConnectFailed { conn, error } => self.connect_failed(now, conn, error),
+            Input::Received { conn, bytes } => self.receive(now, conn, bytes),
+            Input::Waiting { conn } => self.still_alive(now, conn),
+            Input::Closed { conn, error } => self.closed(now, conn, error),
+            Input::PeerUnreachable { peer } => self.unreachable(now, &peer),
+        }
+        self.after(now);
+    }
+
+    /// Fires every timer that is due and does a slice of the work that waits.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.clock = now;
+        while let Some(timer) = self.timers.pop(now) {
+            self.fire(now, timer);
+        }
+        if let Some(mut sweep) = self.sweeps.pop_front() {
+            match sweep.advance(&mut self.rib) {
+                Progress::More => self.sweeps.push_front(sweep),
+                Progress::Done => {}
+            }
+        }
+        self.after(now);
+    }
+
     /// When to call [`Self::handle_timeout`] next; it may lie in the past.
-    pub fn poll_timeout(&self) -> Option<Instant>;
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.sweeps.is_empty() { self.timers.next() } else { Some(self.clock) }
+    }
+
     /// The next thing for the edge to do.
-    pub fn poll_output(&mut self) -> Option<Output>;
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(prefix) = self.rib.hops_changed.pop() {
+            let route = self.route_of(prefix);
+            let routed = &mut self.routed[prefix.family().index()];
+            let before = routed.replace(prefix.row(), route.is_some());
+            match route {
+                Some(route) => return Some(Output::RouteChanged(route)),
+                None if before => {
+                    let prefix = self.rib.prefixes.prefix(prefix);
+                    return Some(Output::RouteWithdrawn { prefix });
+                }
+                None => {}
+            }
+        }
+        self.restart.announce().map(|family| Output::Synced { family })
+    }
+
     /// The next whole messages for a connection, some KiB of them, shared between the peers that
     /// are told the same. A connection that is not asked makes nothing grow.
-    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId) -> Option<Bytes>;
-    /// Originates a prefix, or changes its attributes.
-    pub fn originate(&mut self, now: Instant, prefix: Prefix, originated: Originated);
-    /// Ends what [`Self::originate`] or the configuration began.
-    pub fn withdraw(&mut self, now: Instant, prefix: Prefix);
-    /// Ends all sessions with a Cease (RFC 9003 text). Not for a planned restart: there, just drop
-    /// the connections without a word, and the peers keep our routes (RFC 4724).
-    pub fn shut_down(&mut self, now: Instant, text: &str);
-    /// Every peer as it is now.
-    pub fn peers(&self, now: Instant) -> Vec<PeerSnapshot>;
-    /// Up to `limit` prefixes with all their paths, beginning after `after`, in no special order.
-    pub fn routes(&self, family: Family, after: Option<Prefix>, limit: usize) -> Vec<RouteSnapshot>;
-    /// One prefix with all its paths.
-    pub fn route(&self, prefix: Prefix) -> Option<RouteSnapshot>;
+    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId) -> Option<Bytes> {
+        self.clock = now;
+        if let Some(outbox) = self.closing.get_mut(&conn) {
+            let last_words = outbox.pop();
+            if last_words.is_none() {
+                self.closing.remove(&conn);
+            }
+            return last_words.map(|(_, bytes)| bytes);
+        }
+        let Place { peer, direction } = *self.conns.get(&conn)?;
+        let state = self.peers.get_mut(&peer)?;
+        let found = state.link_mut(direction).and_then(|link| link.outbox.pop());
+        if let Some((kind, bytes)) = found {
+            state.sent.add(kind, 1);
+            return Some(bytes);
+        }
+        if state.established() == Some(direction) {
+            if let Some(chunk) = self.groups.pull(&mut self.rib, peer) {
+                state.sent.add(MessageKind::Update, chunk.messages.into());
+                return Some(chunk.bytes);
+            }
+            if let Some(bytes) = state.end_of_rib(self.rib.deferred) {
+                return Some(bytes);
+            }
+        }
+        state.announced_output[direction as usize] = false;
+        None
+    }
+
+    /// What follows from everything that was done.
+    fn after(&mut self, now: Instant) {
+        self.check_synced(now);
+        while let Some(prefix) = self.rib.best_changed.pop() {
+            self.groups.mark(prefix);
+        }
+        if self.rib.orphans.len() > self.restart.orphans_allowed {
+            self.forget_orphans();
+        }
+        self.announce_output();
+    }
+
+    fn forget_orphans(&mut self) {
+        let groups = &self.groups;
+        self.rib.forget_orphans(|prefix| groups.concern(prefix));
+        // Twice what could not be forgotten now: the work stays proportional to the changes.
+        self.restart.orphans_allowed = 2 * self.rib.orphans.len() + 1024;
+    }
+
+    /// Tells the edge which connections have something to send.
+    fn announce_output(&mut self) {
+        for peer in self.peers.values_mut() {
+            for direction in Direction::BOTH {
+                let line = peer.line(direction);
+                let Some(link) = &line.link else { continue };
+                let conn = link.conn;
+                let waiting = !link.outbox.is_empty()
+                    || line.state == State::Established
+                        && (self.groups.has_news(peer.index)
+                            || peer.owes_end_of_rib(self.rib.deferred));
+                let told = &mut peer.announced_output[direction as usize];
+                if waiting && !*told {
+                    *told = true;
+                    self.outputs.push_back(Output::Transmit { conn });
+                }
+            }
+        }
+    }
+
+    /// Families in the order in which they are worked on.
+    const FAMILIES: [Family; 2] = Family::ALL;
 }

@@ -9,9 +9,7 @@ use super::config::PeerName;
 use super::event::NextHopVia;
 use crate::rib::best::{Ineligible, Step};
 use crate::session::State;
-use crate::wire::{
-    Community, Family, FamilySet, HoldTime, LargeCommunity, PeerKind, Prefix,
-};
+use crate::wire::{Community, Family, FamilySet, HoldTime, LargeCommunity, PeerKind, Prefix};
 
 /// Why a session, or an attempt at one, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,78 +13,10 @@ use nom::number::complete::{be_u8, be_u16};
 
 use super::as_path::{self, PathFacts};
 use super::attribute::{self, Origin, RawAttribute, flags};
+use super::canonical::{OldSpeaker, Scratch, Slot};
 use super::error::{AttributeError, Severity};
-use super::iana::{self, attribute as code, community};
-use super::{AfiSafi, AsnWidth, Codec, Family, NextHop, Nlri, PeerKind, Update};
-
-/// The well-known communities of a route, as bits: they steer every advertisement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Marks(u8);
-
-impl Marks {
-    /// RFC 1997.
-    pub const NO_EXPORT: Self = Self(1);
-    /// RFC 1997.
-    pub const NO_ADVERTISE: Self = Self(1 << 1);
-    /// RFC 1997.
-    pub const NO_EXPORT_SUBCONFED: Self = Self(1 << 2);
-    /// RFC 8326.
-    pub const GRACEFUL_SHUTDOWN: Self = Self(1 << 3);
-    /// RFC 9494.
-    pub const LLGR_STALE: Self = Self(1 << 4);
-    /// RFC 9494.
-    pub const NO_LLGR: Self = Self(1 << 5);
-    /// RFC 7999.
-    pub const BLACKHOLE: Self = Self(1 << 6);
-
-    /// Whether all marks of `other` are set.
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// The marks of both.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The mark of one community, if it has one.
-    #[must_use]
-    pub const fn of(number: u32) -> Self {
-        match number {
-            community::NO_EXPORT => Self::NO_EXPORT,
-            community::NO_ADVERTISE => Self::NO_ADVERTISE,
-            community::NO_EXPORT_SUBCONFED => Self::NO_EXPORT_SUBCONFED,
-            community::GRACEFUL_SHUTDOWN => Self::GRACEFUL_SHUTDOWN,
-            community::LLGR_STALE => Self::LLGR_STALE,
-            community::NO_LLGR => Self::NO_LLGR,
-            community::BLACKHOLE => Self::BLACKHOLE,
-            _ => Self(0),
-        }
-    }
-}
-
-/// What the decision process reads; small, so that choosing a path touches no attribute bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Summary {
-    /// MULTI_EXIT_DISC.
-    pub med: Option<u32>,
-    /// LOCAL_PREF.
-    pub local_pref: Option<u32>,
-    /// The nearest AS; 0 when the path is empty.
-    pub first_as: u32,
-    /// ORIGINATOR_ID; 0.0.0.0 is not a valid one.
-    pub originator_id: Option<Ipv4Addr>,
-    /// Number of AS numbers on the path.
-    pub as_path_length: u16,
-    /// Number of cluster identifiers.
-    pub cluster_list_length: u8,
-    /// ORIGIN.
-    pub origin: Origin,
-    /// Well-known communities.
-    pub marks: Marks,
-}
+use super::iana::{self, attribute as code};
+use super::{AfiSafi, AsnWidth, Codec, Family, Marks, NextHop, Nlri, PeerKind, Summary, Update};
 
 /// MP_REACH_NLRI of a family that the session carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,53 +57,19 @@ pub struct Checked<'a> {
     pub summary: Summary,
 }
 
-/// Buffers that [`check`] reuses. After it ran, [`Self::block`] is the canonical block, unless the
-/// routes are to be withdrawn: then it is empty.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    slots: Vec<Slot>,
-    block: Vec<u8>,
-}
-
-impl Scratch {
-    /// The canonical block of the last check.
-    #[must_use]
-    pub fn block(&self) -> &[u8] {
-        &self.block
-    }
-}
-
-/// An attribute that goes into the canonical block, by its place in the received list.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    code: u8,
-    flags: u8,
-    start: usize,
-    len: usize,
-}
-
 /// Checks the attributes of `update`.
 #[must_use]
 pub fn check<'a>(update: &Update<'a>, codec: &Codec, scratch: &mut Scratch) -> Checked<'a> {
-    scratch.slots.clear();
-    scratch.block.clear();
+    scratch.clear();
     let mut walk = Walk::new(update, codec, &mut scratch.slots);
     walk.run();
     walk.require_mandatory();
     walk.raise_without_reachable_nlri();
     let (checked, old) = walk.finish();
     if checked.fault.is_none_or(|fault| fault.severity == Severity::AttributeDiscard) {
-        canonicalize(update.attributes, codec, old, scratch);
+        scratch.write_block(update.attributes, codec, old);
     }
     checked
-}
-
-/// AS4_PATH and AS4_AGGREGATOR of an old peer.
-#[derive(Debug, Clone, Copy, Default)]
-struct OldSpeaker<'a> {
-    as4_path: Option<&'a [u8]>,
-    as4_aggregator: Option<&'a [u8]>,
-    aggregator_as: Option<u16>,
 }
 
 /// Type codes met so far.
@@ -528,34 +426,4 @@ fn bad_length(found: RawAttribute<'_>) -> AttributeError {
 fn host(addr: Ipv4Addr) -> Result<Ipv4Addr, AttributeError> {
     let reserved = addr.octets()[0] == 0 || addr.octets()[0] >= 224;
     if reserved { Err(AttributeError::NextHop(addr)) } else { Ok(addr) }
-}
-
-/// Writes the canonical block of a list that passed the walk.
-fn canonicalize(list: &[u8], codec: &Codec, old: OldSpeaker<'_>, scratch: &mut Scratch) {
-    let Scratch { slots, block } = scratch;
-    // Most senders keep the order that RFC 4271 §5 asks for.
-    if !slots.is_sorted_by_key(|slot| slot.code) {
-        slots.sort_unstable_by_key(|slot| slot.code);
-    }
-    block.reserve(list.len());
-    for slot in slots.iter() {
-        let value = &list[slot.start..slot.start + slot.len];
-        match (slot.code, codec.asn_width) {
-            (code::AS_PATH, AsnWidth::Two) => {
-                let path = as_path::merge(value, old.as4_path);
-                let mut wide = Vec::with_capacity(2 * value.len());
-                as_path::put_sequence(&mut wide, &path, AsnWidth::Four);
-                attribute::emit(block, slot.flags, slot.code, &wide);
-            }
-            (code::AGGREGATOR, AsnWidth::Two) => {
-                let wide = [&[0, 0], value].concat();
-                attribute::emit(block, slot.flags, slot.code, old.as4_aggregator.unwrap_or(&wide));
-            }
-            _ => {
-                let known = attribute::class(slot.code).is_some();
-                let partial = if known { 0 } else { flags::PARTIAL };
-                attribute::emit(block, slot.flags | partial, slot.code, value);
-            }
-        }
-    }
 }

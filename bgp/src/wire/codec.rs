@@ -24,7 +24,7 @@ impl AsnWidth {
 }
 
 /// Whether the peer is in our AS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PeerKind {
     /// iBGP.
     Internal,
@@ -98,5 +98,23 @@ impl Codec {
     #[must_use]
     pub const fn sent_path_ids(&self, family: Family) -> PathIds {
         if self.add_path_send.contains(family) { PathIds::Present } else { PathIds::Absent }
+    }
+
+    /// The encodings that differ most, for the fuzz targets: old and new speakers of both kinds,
+    /// everything off and everything on.
+    pub fn samples() -> impl Iterator<Item = Self> {
+        [PeerKind::Internal, PeerKind::External].into_iter().flat_map(|peer| {
+            let old = Self::baseline(peer);
+            let full = Self {
+                peer,
+                asn_width: AsnWidth::Four,
+                families: FamilySet::ALL,
+                add_path_receive: FamilySet::ALL,
+                add_path_send: FamilySet::ALL,
+                extended_next_hop: FamilySet::ALL,
+                message_size: MessageSize::Extended,
+            };
+            [old, full]
+        })
     }
 }

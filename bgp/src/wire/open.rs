@@ -1,6 +1,7 @@
 //! OPEN: who a speaker is and what it can do (RFC 4271 §4.2, RFC 5492, RFC 9072).
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use nom::Parser;
 use nom::bytes::complete::take;
@@ -33,6 +34,15 @@ impl HoldTime {
     #[must_use]
     pub const fn secs(self) -> u16 {
         self.0
+    }
+
+    /// As a span of time; `None` when there is no hold timer.
+    #[must_use]
+    pub const fn duration(self) -> Option<Duration> {
+        match self.0 {
+            0 => None,
+            secs => Some(Duration::from_secs(secs as u64)),
+        }
     }
 }
 

@@ -11,5 +11,5 @@ mod version;
 pub use config::{Attachment, Config, Dns};
 pub use error::{Code, Error};
 pub use request::{Command, Container, Environment, PodName};
-pub use result::Attached;
+pub use result::Success;
 pub use version::{Version, versions};

@@ -11,7 +11,7 @@ use crate::plan::{default_prefix, gateway_for};
 
 /// A complete attachment, as the runtime is told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Attached {
+pub struct Success {
     /// Name of the interface on the node.
     pub host_interface: String,
     /// Its hardware address.
@@ -33,7 +33,7 @@ pub struct Attached {
 /// Where the container's interface stands in the list of interfaces.
 const CONTAINER_INTERFACE: usize = 1;
 
-impl Attached {
+impl Success {
     /// What goes to standard output.
     pub fn to_json(&self, version: Version) -> Value {
         let mut host = json!({ "name": self.host_interface, "mac": self.host_mac });
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn check(version: Version, expected: &str) {
-        let attached = Attached {
+        let success = Success {
             host_interface: "oci82b3ade9d00".into(),
             host_mac: "ee:ee:ee:ee:ee:ee".into(),
             ifname: "eth0".into(),
@@ -90,7 +90,7 @@ mod tests {
             dns: None,
         };
         let expected: Value = serde_json::from_str(expected).unwrap();
-        assert_eq!(attached.to_json(version), expected);
+        assert_eq!(success.to_json(version), expected);
     }
 
     #[test]

@@ -1,0 +1,443 @@
+//! Carries out what the table of [`crate::session::state`] says: connections, timers, and the
+//! order in which a peer's lines are tried.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{ConnId, DownReason, EndedBy, Output, Place, Refused, Speaker, Timer};
+use crate::rib::path::PeerIndex;
+use crate::session::Quarantine;
+use crate::session::collision::Direction;
+use crate::session::link::{Link, Transport};
+use crate::session::negotiate;
+use crate::session::state::{Action, Event, State, step};
+use crate::speaker::Dial;
+use crate::wire::capability::{Forwarding, RestartState};
+use crate::wire::iana::{error, fsm_error};
+use crate::wire::{Cease, Notification};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// RFC 4271 §8.2.2: the hold time until the peer's OPEN is there.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(240);
+
+/// Why something ends.
+#[derive(Debug, Clone)]
+pub(super) struct Cause {
+    pub(super) reason: Arc<DownReason>,
+    pub(super) fault: Fault,
+    pub(super) notification: Option<Notification>,
+}
+
+/// What kind of end it is; decides when to try again and what becomes of the routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The connection failed, or the peer began a new one.
+    Transport,
+    /// One side broke the protocol, or fell silent.
+    Error,
+    /// One side had enough for now.
+    Cease,
+    /// One side had enough for good: no graceful restart (RFC 8538 §3.1).
+    HardReset,
+}
+
+impl Cause {
+    pub(super) fn transport(text: String) -> Self {
+        let reason = DownReason { by: EndedBy::Transport, code: None, text };
+        Self { reason: Arc::new(reason), fault: Fault::Transport, notification: None }
+    }
+
+    /// We end it; the text adds to what the notification says by itself.
+    pub(super) fn ours(fault: Fault, notification: Notification, text: String) -> Self {
+        let code = Some((notification.code, notification.subcode));
+        let reason = DownReason { by: EndedBy::Us, code, text };
+        Self { reason: Arc::new(reason), fault, notification: Some(notification) }
+    }
+
+    pub(super) fn cease(reason: Cease, text: &str) -> Self {
+        let notification = Notification::cease_with_text(reason, text);
+        let text = if text.is_empty() { reason.to_string() } else { text.to_owned() };
+        let fault = match reason {
+            Cease::AdministrativeShutdown | Cease::PeerDeconfigured | Cease::HardReset => {
+                Fault::HardReset
+            }
+            Cease::MaximumPrefixes
+            | Cease::AdministrativeReset
+            | Cease::ConnectionRejected
+            | Cease::OtherConfigurationChange
+            | Cease::CollisionResolution
+            | Cease::OutOfResources
+            | Cease::BfdDown => Fault::Cease,
+        };
+        Self::ours(fault, notification, text)
+    }
+
+    /// An end for good is wrapped for peers that would otherwise keep our routes (RFC 8538 §3.1).
+    pub(super) fn for_good(&self, survives: bool) -> Self {
+        let mut cause = self.clone();
+        if self.fault == Fault::HardReset && survives {
+            cause.notification = cause.notification.map(Notification::into_hard_reset);
+        }
+        cause
+    }
+
+    pub(super) fn theirs(notification: &Notification) -> Self {
+        let fault = match (notification.code, notification.reason()) {
+            (_, Some(Cease::HardReset)) => Fault::HardReset,
+            (error::CEASE, _) => Fault::Cease,
+            _ => Fault::Error,
+        };
+        let code = Some((notification.code, notification.subcode));
+        let text = format!("the peer says: {notification}");
+        let reason = DownReason { by: EndedBy::Peer, code, text };
+        Self { reason: Arc::new(reason), fault, notification: None }
+    }
+}
+
+impl Speaker {
+    /// Takes a connection that the edge accepted.
+    ///
+    /// # Errors
+    /// When nobody wants it; the edge closes it.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<ConnId, Refused> {
+        self.clock = now;
+        let address = remote.ip().to_canonical();
+        let found = self.peers.values().find(|peer| peer.config.address == address);
+        let peer = found.ok_or(Refused::Unknown(remote))?;
+        let refused = |why| Refused::NotNow { peer: peer.name.clone(), why };
+        peer.wanted().map_err(refused)?;
+        match peer.config.dial {
+            Dial::Both | Dial::Passive => {}
+            Dial::Active => return Err(refused("we dial, it does not")),
+        }
+        match peer.quarantine {
+            Quarantine::No => {}
+            Quarantine::Yes => return Err(refused("it has to wait after an error")),
+        }
+        let index = peer.index;
+        self.free_incoming(now, index);
+        let conn = self.new_conn();
+        let place = Place { peer: index, direction: Direction::Incoming };
+        self.attach(now, place, conn, Some(local));
+        self.event(now, place, Event::StartPassive, None);
+        self.event(now, place, Event::TransportUp, None);
+        self.after(now);
+        Ok(conn)
+    }
+
+    /// Makes the answering line free. A session on it moves over; an attempt gives way to the new
+    /// one, since the peer would not have dialled again if it still cared for the old one.
+    fn free_incoming(&mut self, now: Instant, index: PeerIndex) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let incoming = Place { peer: index, direction: Direction::Incoming };
+        match peer.line(Direction::Incoming).state {
+            State::Idle | State::Connect | State::Active => {}
+            State::OpenSent | State::OpenConfirm => {
+                let cause = Cause::cease(Cease::CollisionResolution, "");
+                self.event(now, incoming, Event::CollisionLost, Some(&cause));
+            }
+            State::Established => {
+                let outgoing = Place { peer: index, direction: Direction::Outgoing };
+                let cause = Cause::cease(Cease::CollisionResolution, "");
+                self.event(now, outgoing, Event::CollisionLost, Some(&cause));
+                self.swap_lines(index);
+            }
+        }
+    }
+
+    fn swap_lines(&mut self, index: PeerIndex) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        peer.swap_lines();
+        for place in self.conns.values_mut().filter(|place| place.peer == index) {
+            place.direction = place.direction.other();
+        }
+        self.timers
+            .swap(Timer::Hold(index, Direction::Incoming), Timer::Hold(index, Direction::Outgoing));
+        self.timers.swap(
+            Timer::Keepalive(index, Direction::Incoming),
+            Timer::Keepalive(index, Direction::Outgoing),
+        );
+    }
+
+    pub(super) const fn new_conn(&mut self) -> ConnId {
+        self.next_conn += 1;
+        ConnId(self.next_conn)
+    }
+
+    fn attach(&mut self, now: Instant, place: Place, conn: ConnId, local: Option<SocketAddr>) {
+        self.conns.insert(conn, place);
+        if let Some(peer) = self.peers.get_mut(&place.peer) {
+            peer.line_mut(place.direction).link = Some(Link::new(conn, local, now));
+            peer.announced_output[place.direction as usize] = false;
+        }
+    }
+
+    /// Forgets a connection that is gone.
+    fn detach(&mut self, place: Place) -> Option<Link> {
+        let link = self.peers.get_mut(&place.peer)?.line_mut(place.direction).link.take()?;
+        self.conns.remove(&link.conn);
+        self.timers.cancel(Timer::Hold(place.peer, place.direction));
+        self.timers.cancel(Timer::Keepalive(place.peer, place.direction));
+        Some(link)
+    }
+
+    pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
+        let Some(place) = self.conns.get(&conn).copied() else {
+            self.outputs.push_back(Output::Close { conn });
+            return;
+        };
+        if let Some(link) = self.link(place) {
+            link.local = Some(local);
+            link.last_heard = now;
+        }
+        self.event(now, place, Event::TransportUp, None);
+    }
+
+    pub(super) fn connect_failed(&mut self, now: Instant, conn: ConnId, error: &str) {
+        let Some(place) = self.conns.get(&conn).copied() else { return };
+        self.detach(place);
+        let cause = Cause::transport(format!("cannot connect: {error}"));
+        self.event(now, place, Event::TransportFailed, Some(&cause));
+    }
+
+    pub(super) fn closed(&mut self, now: Instant, conn: ConnId, error: Option<&str>) {
+        self.closing.remove(&conn);
+        let Some(place) = self.conns.get(&conn).copied() else { return };
+        let text = error.map_or("the peer closed the connection".into(), |error| {
+            format!("the connection failed: {error}")
+        });
+        if let Some(link) = self.link(place) {
+            link.transport = Transport::Gone;
+        }
+        self.event(now, place, Event::TransportFailed, Some(&Cause::transport(text)));
+        self.detach(place);
+    }
+
+    pub(super) fn still_alive(&mut self, now: Instant, conn: ConnId) {
+        if let Some(place) = self.conns.get(&conn).copied()
+            && let Some(link) = self.link(place)
+        {
+            link.last_heard = now;
+        }
+    }
+
+    pub(super) fn link(&mut self, place: Place) -> Option<&mut Link> {
+        self.peers.get_mut(&place.peer)?.link_mut(place.direction)
+    }
+
+    /// Feeds one event to one line and carries out what follows.
+    pub(super) fn event(&mut self, now: Instant, at: Place, event: Event, cause: Option<&Cause>) {
+        let Some(peer) = self.peers.get_mut(&at.peer) else { return };
+        let line = peer.line_mut(at.direction);
+        let old = line.state;
+        let (new, actions) = step(old, event);
+        line.state = new;
+        if old == State::Established && new != old {
+            // While the terms are still at hand.
+            self.session_down(now, at, cause);
+        }
+        if new < old && event != Event::CollisionLost {
+            self.note_end(now, at, new, cause);
+        }
+        for action in actions {
+            self.act(now, at, old, *action, cause);
+        }
+        self.settle(now, at.peer, cause);
+    }
+
+    fn act(&mut self, now: Instant, at: Place, old: State, action: Action, cause: Option<&Cause>) {
+        match action {
+            Action::Dial => self.dial(now, at),
+            // Only one of the two lines dials.
+            Action::ArmRetry if at.direction == Direction::Incoming => {}
+            Action::ArmRetry => {
+                let Some(peer) = self.peers.get_mut(&at.peer) else { return };
+                let wait = self.jitter.of(peer.retry_after());
+                self.timers.set(Timer::Retry(at.peer), now + wait);
+            }
+            Action::SendOpen => self.send_open(now, at),
+            Action::SendKeepalive => self.send_keepalive(now, at, old),
+            Action::Up => self.session_up(now, at),
+            Action::Notify => {
+                if let Some(notification) = cause.and_then(|cause| cause.notification.clone())
+                    && let Some(link) = self.link(at)
+                {
+                    link.outbox.notification(&notification);
+                }
+            }
+            Action::NotifyUnexpected => {
+                let subcode = match old {
+                    State::OpenConfirm => fsm_error::OPEN_CONFIRM,
+                    State::Established => fsm_error::ESTABLISHED,
+                    State::Idle | State::Connect | State::Active | State::OpenSent => {
+                        fsm_error::OPEN_SENT
+                    }
+                };
+                if let Some(link) = self.link(at) {
+                    let unexpected = Notification::new(error::FINITE_STATE_MACHINE, subcode);
+                    link.outbox.notification(&unexpected);
+                }
+            }
+            Action::Hangup => self.hang_up(at),
+        }
+    }
+
+    fn dial(&mut self, now: Instant, at: Place) {
+        let conn = self.new_conn();
+        self.attach(now, at, conn, None);
+        self.timers.set(Timer::Retry(at.peer), now + CONNECT_TIMEOUT);
+        let Some(peer) = self.peers.get(&at.peer) else { return };
+        let remote = SocketAddr::new(peer.config.address, peer.config.port);
+        self.outputs.push_back(Output::Connect { conn, peer: peer.name.clone(), remote });
+    }
+
+    fn send_open(&mut self, now: Instant, at: Place) {
+        if at.direction == Direction::Outgoing {
+            self.timers.cancel(Timer::Retry(at.peer));
+        }
+        self.timers.set(Timer::Hold(at.peer, at.direction), now + OPEN_TIMEOUT);
+        let restarting = self.restart.is_restarting();
+        let Some(peer) = self.peers.get_mut(&at.peer) else { return };
+        let state = if restarting { RestartState::Restarted } else { RestartState::Running };
+        // Between two sessions of one life nothing stopped forwarding.
+        let kept = restarting || peer.established_before;
+        let forwarding = if kept { Forwarding::Preserved } else { Forwarding::Lost };
+        let local_as = self.config.local_as.get();
+        let ours = negotiate::identity(self.config.router_id, local_as, &peer.config);
+        let open = negotiate::our_open(&peer.config, ours, state, forwarding);
+        if let Some(link) = peer.link_mut(at.direction) {
+            link.outbox.open(&open);
+            link.open = Some(open);
+            link.last_heard = now;
+        }
+    }
+
+    fn send_keepalive(&mut self, now: Instant, at: Place, old: State) {
+        let Some(link) = self.link(at) else { return };
+        link.outbox.keepalive();
+        let Some(terms) = &link.terms else { return };
+        let (hold, keepalive) = (terms.hold_time.secs(), terms.keepalive);
+        if let Some(interval) = keepalive {
+            let wait = self.jitter.of(interval);
+            self.timers.set(Timer::Keepalive(at.peer, at.direction), now + wait);
+        }
+        // RFC 4271 §8.2.2: in OpenSent the hold timer is still that of the OPEN.
+        if old == State::OpenSent {
+            let timer = Timer::Hold(at.peer, at.direction);
+            if hold == 0 {
+                self.timers.cancel(timer);
+            } else {
+                self.timers.set(timer, now + Duration::from_secs(hold.into()));
+            }
+        }
+    }
+
+    fn hang_up(&mut self, at: Place) {
+        if let Some(link) = self.detach(at).filter(|link| link.transport == Transport::Up) {
+            self.outputs.push_back(Output::Close { conn: link.conn });
+            if !link.outbox.is_empty() {
+                self.closing.insert(link.conn, link.outbox);
+            }
+        }
+    }
+
+    /// Decides when to try again after something ended.
+    fn note_end(&mut self, now: Instant, at: Place, new: State, cause: Option<&Cause>) {
+        let Some(peer) = self.peers.get_mut(&at.peer) else { return };
+        let fault = cause.map_or(Fault::Error, |cause| cause.fault);
+        peer.last_error = cause.map(|cause| cause.reason.clone()).or_else(|| {
+            let text = "the peer sent a message that does not fit the state".to_owned();
+            let code = Some((error::FINITE_STATE_MACHINE, 0));
+            Some(Arc::new(DownReason { by: EndedBy::Us, code, text }))
+        });
+        if new != State::Idle {
+            return;
+        }
+        let wait = match fault {
+            Fault::Error => {
+                peer.quarantine = Quarantine::Yes;
+                peer.idle_hold()
+            }
+            Fault::Transport | Fault::Cease | Fault::HardReset => peer.retry_after(),
+        };
+        self.timers.set(Timer::IdleHold(at.peer), now + self.jitter.of(wait));
+    }
+
+    /// Starts to dial when nothing speaks against it, and reports a change of state.
+    pub(super) fn settle(&mut self, now: Instant, index: PeerIndex, cause: Option<&Cause>) {
+        let waits = self.timers.is_set(Timer::IdleHold(index));
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let start = peer.wanted().is_ok()
+            && peer.config.dial != Dial::Passive
+            && peer.line(Direction::Outgoing).state == State::Idle
+            && peer.line(Direction::Incoming).state < State::OpenSent
+            && !waits;
+        if start {
+            let outgoing = Place { peer: index, direction: Direction::Outgoing };
+            return self.event(now, outgoing, Event::Start, cause);
+        }
+        let (old, new) = (peer.reported, peer.state());
+        if old != new {
+            peer.reported = new;
+            peer.since = now;
+            let reason = cause.filter(|_| new < old).map(|cause| cause.reason.clone());
+            let peer = peer.name.clone();
+            self.outputs.push_back(Output::PeerStateChanged { peer, old, new, reason });
+        }
+    }
+
+    pub(super) fn fire(&mut self, now: Instant, timer: Timer) {
+        let outgoing = |peer| Place { peer, direction: Direction::Outgoing };
+        match timer {
+            Timer::Retry(peer) => self.event(now, outgoing(peer), Event::RetryExpired, None),
+            Timer::IdleHold(index) => {
+                if let Some(peer) = self.peers.get_mut(&index) {
+                    peer.quarantine = Quarantine::No;
+                }
+                self.settle(now, index, None);
+            }
+            Timer::Hold(peer, direction) => self.hold_fired(now, Place { peer, direction }),
+            Timer::Keepalive(peer, direction) => {
+                self.event(now, Place { peer, direction }, Event::KeepaliveExpired, None);
+            }
+            Timer::Restart(peer) | Timer::Stale(peer) => self.drop_retained(peer),
+            Timer::Presume(index) => {
+                if let Some(peer) = self.peers.get_mut(&index) {
+                    peer.presumed_complete = true;
+                }
+            }
+            // What they mean is looked at after every event.
+            Timer::Answer | Timer::Deferral => {}
+        }
+    }
+
+    /// The timer is not moved with every message; it looks back when it fires.
+    fn hold_fired(&mut self, now: Instant, at: Place) {
+        let Some(link) = self.link(at) else { return };
+        let hold = link
+            .terms
+            .as_ref()
+            .map_or(OPEN_TIMEOUT, |terms| Duration::from_secs(terms.hold_time.secs().into()));
+        let due = link.last_heard + hold;
+        if due > now {
+            self.timers.set(Timer::Hold(at.peer, at.direction), due);
+            return;
+        }
+        let expired = Notification::new(error::HOLD_TIMER_EXPIRED, 0);
+        let text = format!("nothing heard for {} s (hold timer expired)", hold.as_secs());
+        let cause = Cause::ours(Fault::Error, expired, text);
+        self.event(now, at, Event::HoldExpired, Some(&cause));
+    }
+
+    /// Our address on a session.
+    pub(super) fn local_address(&mut self, at: Place) -> Option<IpAddr> {
+        self.link(at)?.local.map(|local| local.ip().to_canonical())
+    }
+}
