@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::binaries::Binaries;
-use crate::netns::{Netns, output};
+use crate::netns::Netns;
 use crate::wait::until;
 
 /// Where an agent serves health and metrics, inside its namespace.
@@ -168,11 +168,17 @@ impl Agent {
         Ok(page.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect())
     }
 
-    /// Runs `ocicat --socket ...` with these arguments on the node; gives what it printed.
+    /// Runs `ocicat --socket ...` with these arguments on the node; gives what it printed. A "no" is
+    /// an answer too: `explain` and `check` say it by exit code 3.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binaries.ocicat);
         command.arg("--socket").arg(self.socket()).args(arguments);
-        self.netns.enter(|| output(&mut command))?
+        let done = self.netns.enter(|| command.output())??;
+        if !matches!(done.status.code(), Some(0 | 3)) {
+            let complaint = String::from_utf8_lossy(&done.stderr);
+            bail!("ocicat {}: {}: {}", arguments.join(" "), done.status, complaint.trim());
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
     /// The end of the agent's log, for an error message.

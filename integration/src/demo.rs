@@ -52,6 +52,16 @@ impl FromStr for After {
 /// The policies that the demo applies, in this order.
 const EXAMPLES: [&str; 4] = ["default-deny.yaml", "shop.yaml", "billing.yaml", "monitoring.yaml"];
 
+/// The metrics that are shown; there are more.
+const METRICS: [&str; 6] = [
+    "felix_active_local_endpoints",
+    "felix_active_local_policies",
+    "ocicat_nft_elements",
+    "ocicat_routes",
+    "ocicat_bgp_session_up",
+    "ocicat_bgp_session_flaps_total",
+];
+
 /// Packets per second of the flow that must not notice a restart.
 const RATE: u32 = 1000;
 
@@ -291,8 +301,8 @@ impl Demo {
         println!("$ ocicat explain {question:?}");
         println!("{}\n", self.lab.agents[2].ask(&["explain", question])?.trim_end());
         println!("$ curl -s localhost:9909/metrics   # on node1, some of it");
-        for prefix in ["ocicat_endpoints", "ocicat_policies", "ocicat_bgp_peer", "ocicat_apply"] {
-            agent.metrics(prefix)?.iter().take(4).for_each(|line| println!("{line}"));
+        for name in METRICS {
+            agent.metrics(name)?.iter().for_each(|line| println!("{line}"));
         }
         let memory = agent.memory()?;
         println!("\nnode1's agent holds {:.1} MiB of memory.", precise(memory) / 1024.0);

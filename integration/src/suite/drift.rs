@@ -121,7 +121,10 @@ fn uninstall(bench: &Bench) -> Result<()> {
     let mut lab = closed(bench)?;
     let planted = plant(&lab)?;
     lab.agents[0].stop(Stop::Ask)?;
-    lab.agents[0].ask(&["uninstall"]).context("ocicat uninstall")?;
+    let state = lab.agents[0].state().display().to_string();
+    let uninstall = ["uninstall", "--state-dir", &state];
+    lab.agents[0].ask(&uninstall)?;
+    ensure!(!lab.agents[0].state().exists(), "the state folder is left");
     let node = lab.agents[0].netns();
     let left = [
         node.run("nft", &["list", "tables"])?
@@ -136,5 +139,5 @@ fn uninstall(bench: &Bench) -> Result<()> {
     ensure!(left.iter().all(|part| part.trim().is_empty()), "left behind: {left:#?}");
     ensure!(theirs(&lab)? == planted, "was {planted}\nis {}", theirs(&lab)?);
     // Twice is as good as once.
-    lab.agents[0].ask(&["uninstall"]).map(drop)
+    lab.agents[0].ask(&uninstall).map(drop)
 }

@@ -51,7 +51,6 @@ fn expect_named(lab: &Lab, words: &[&str]) -> Result<()> {
     let agent = &lab.agents[0];
     let mut said = String::new();
     until(Duration::from_secs(10), &format!("{words:?} are named"), || {
-        // A check that found problems may end with an error that tells them.
         said = agent.ask(&["check"]).unwrap_or_else(|error| format!("{error:#}"));
         Ok(words.iter().all(|word| said.contains(word)))
     })
