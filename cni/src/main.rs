@@ -13,6 +13,7 @@ A configuration for /etc/cni/net.d:
 
   { \"cniVersion\": \"1.0.0\", \"name\": \"ocicat\", \"plugins\": [ { \"type\": \"ocicat-cni\" } ] }
 
+Further keys are mtu, stateDir (/var/lib/ocicat), socket (/run/ocicat/ocicat.sock) and policyTimeoutSeconds (10).
 Port mappings and bandwidth limits are other plugins' work: list portmap or bandwidth after it.";
 
 fn main() -> ExitCode {

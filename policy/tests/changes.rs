@@ -11,7 +11,7 @@ use ocicat_policy::model::{
 use ocicat_policy::selector::{Requirement, Selector};
 use ocicat_policy::{
     Action, Changes, Direction, Flow, Index, Namespace, Party, Pod, PodKey, Policy, PolicyKey,
-    Rule, Tier, Traffic, Transport, Verdict, compile, decide,
+    PortClass, Program, Rule, Tier, Traffic, Transport, Verdict, compile, decide,
 };
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -21,6 +21,10 @@ use proptest::sample::{select, subsequence};
 #[derive(Clone, Debug)]
 enum Event {
     PutPod(Pod),
+    /// Give a pod that is there the addresses of this one.
+    Readdress(Pod),
+    /// Give a pod that is there the named ports of this one.
+    RenamePorts(Pod),
     RemovePod(PodKey),
     PutNamespace(Namespace),
     RemoveNamespace(&'static str),
@@ -162,23 +166,56 @@ fn tier() -> impl Strategy<Value = Tier> {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        8 => pod().prop_map(Event::PutPod),
+        6 => pod().prop_map(Event::PutPod),
+        4 => pod().prop_map(Event::Readdress),
+        4 => pod().prop_map(Event::RenamePorts),
         2 => pod_key().prop_map(Event::RemovePod),
         4 => namespace().prop_map(Event::PutNamespace),
         1 => select(NAMESPACES).prop_map(Event::RemoveNamespace),
-        8 => policy().prop_map(Event::PutPolicy),
+        4 => policy().prop_map(Event::PutPolicy),
         2 => policy_key().prop_map(Event::RemovePolicy),
         1 => tier().prop_map(Event::PutTier),
         1 => select(TIERS).prop_map(Event::RemoveTier),
-        8 => pod_key().prop_map(Event::SetLocal),
+        4 => pod_key().prop_map(Event::SetLocal),
         2 => pod_key().prop_map(Event::UnsetLocal),
-        6 => Just(Event::Flush),
+        12 => Just(Event::Flush),
     ]
 }
 
+/// A world that is not empty, and what happens to it.
+fn history() -> impl Strategy<Value = Vec<Event>> {
+    let pods = vec(pod(), 3..8);
+    let namespaces = vec(namespace(), 0..4);
+    let policies = vec(policy(), 1..5);
+    (pods, namespaces, policies, vec(event(), 0..40)).prop_map(
+        |(pods, namespaces, policies, events)| {
+            let local = pods.iter().map(|pod| Event::SetLocal(pod.key.clone()));
+            let mut all: Vec<Event> = local.collect();
+            all.extend(pods.into_iter().map(Event::PutPod));
+            all.extend(namespaces.into_iter().map(Event::PutNamespace));
+            all.extend(policies.into_iter().map(Event::PutPolicy));
+            all.push(Event::Flush);
+            all.extend(events);
+            all.push(Event::Flush);
+            all
+        },
+    )
+}
+
 fn happen(index: &mut Index, event: Event) {
+    let known = |pod: &Pod| index.world().pods.get(&pod.key).cloned();
     match event {
         Event::PutPod(pod) => index.put_pod(pod),
+        Event::Readdress(like) => {
+            if let Some(pod) = known(&like).filter(|pod| pod.network == like.network) {
+                index.put_pod(Pod { addresses: like.addresses, ..pod });
+            }
+        }
+        Event::RenamePorts(like) => {
+            if let Some(pod) = known(&like) {
+                index.put_pod(Pod { named_ports: like.named_ports, ..pod });
+            }
+        }
         Event::RemovePod(key) => index.remove_pod(&key),
         Event::PutNamespace(namespace) => index.put_namespace(namespace),
         Event::RemoveNamespace(name) => index.remove_namespace(name),
@@ -188,12 +225,34 @@ fn happen(index: &mut Index, event: Event) {
         Event::RemoveTier(name) => index.remove_tier(name),
         Event::SetLocal(key) => index.set_local(key),
         Event::UnsetLocal(key) => index.unset_local(&key),
-        Event::Flush => {
-            let before = index.program().clone();
-            let changes = index.flush();
-            assert_eq!(*index.program(), compile(index.world()));
-            assert_eq!(changes, Changes::between(&before, index.program()));
-            assert_eq!(index.problems(), index.world().problems());
+        Event::Flush => flush(index),
+    }
+}
+
+fn flush(index: &mut Index) {
+    let before = index.program().clone();
+    let changes = index.flush();
+    let program = index.program();
+    assert_eq!(*program, compile(index.world()));
+    assert_eq!(changes, Changes::between(&before, program));
+    assert_eq!(index.problems(), index.world().problems());
+    check_shape(program);
+}
+
+/// Blocks and port classes are disjoint, and none could be joined with its neighbour.
+fn check_shape(program: &Program) {
+    for table in program.tables.values() {
+        let blocks = Vec::from_iter(table.blocks.iter().copied());
+        assert_eq!(IpNet::aggregate(&blocks).len(), blocks.len(), "{blocks:?}");
+    }
+    for group in program.groups.values() {
+        for transport in Transport::ALL {
+            let classes = group.classes(transport);
+            assert!(classes.iter().all(|class| class.first <= class.last));
+            assert!(classes.windows(2).all(|two| two[0].last < two[1].first));
+            let joined =
+                |two: &[PortClass]| two[0].last + 1 == two[1].first && two[0].table == two[1].table;
+            assert!(!classes.windows(2).any(joined), "{classes:?}");
         }
     }
 }
@@ -226,32 +285,39 @@ fn check_lookups(index: &Index) {
     }
 }
 
+/// Everything in an index but the number of the next selector.
+fn content(index: &Index) -> String {
+    let text = format!("{index:#?}");
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("next: "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 proptest! {
     #[test]
-    fn what_is_kept_up_to_date_is_what_compiling_from_scratch_gives(
-        events in vec(event(), 0..60)
-    ) {
+    fn what_is_kept_up_to_date_is_what_compiling_from_scratch_gives(history in history()) {
         let mut index = Index::new();
-        for event in events {
+        for event in history {
             happen(&mut index, event);
         }
-        happen(&mut index, Event::Flush);
         check_lookups(&index);
         prop_assert!(index.flush().is_empty());
     }
 
     #[test]
-    fn an_index_that_loses_everything_is_empty_again(events in vec(event(), 0..40)) {
+    fn an_index_that_loses_everything_is_as_good_as_new(history in history()) {
         let mut index = Index::new();
-        for event in events {
+        for event in history {
             happen(&mut index, event);
         }
         let world = index.world().clone();
         world.policies.keys().for_each(|key| index.remove_policy(key));
-        happen(&mut index, Event::Flush);
+        flush(&mut index);
         prop_assert!(index.program().groups.is_empty() && index.program().tables.is_empty());
         world.pods.keys().for_each(|key| index.remove_pod(key));
-        happen(&mut index, Event::Flush);
-        prop_assert!(index.program().endpoints.is_empty());
+        world.local.iter().for_each(|key| index.unset_local(key));
+        world.namespaces.keys().for_each(|name| index.remove_namespace(name));
+        world.tiers.keys().for_each(|name| index.remove_tier(name));
+        flush(&mut index);
+        prop_assert_eq!(content(&index), content(&Index::new()));
     }
 }

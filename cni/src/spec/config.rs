@@ -83,22 +83,14 @@ impl Config {
         version.admits(command)?;
         if !matches!(command, Command::Del | Command::Gc) {
             written.refuse_unsupported()?;
-        }
-        if let Some(mtu) = written.mtu.filter(|mtu| !MTU_BOUNDS.contains(mtu)) {
-            let msg = format!("mtu {mtu} is not between 68 and 65535");
-            return Err(Error::new(Code::InvalidConfig, msg));
-        }
-        let seconds = written.policy_timeout_seconds.unwrap_or(10);
-        if seconds == 0 {
-            let msg = "policyTimeoutSeconds 0 would let no pod start";
-            return Err(Error::new(Code::InvalidConfig, msg));
+            written.refuse_out_of_bounds()?;
         }
         Ok(Self {
             version,
             mtu: written.mtu,
             state: written.state_dir.unwrap_or_else(|| DEFAULT_STATE.into()),
             socket: written.socket.unwrap_or_else(|| DEFAULT_SOCKET.into()),
-            policy_timeout: Duration::from_secs(seconds),
+            policy_timeout: Duration::from_secs(written.policy_timeout_seconds.unwrap_or(10)),
             dns: written.dns,
             previous: written.prev_result,
             valid_attachments: written.valid_attachments,
@@ -115,6 +107,18 @@ impl Config {
 }
 
 impl Written {
+    fn refuse_out_of_bounds(&self) -> Result<(), Error> {
+        if let Some(mtu) = self.mtu.filter(|mtu| !MTU_BOUNDS.contains(mtu)) {
+            let msg = format!("mtu {mtu} is not between 68 and 65535");
+            return Err(Error::new(Code::InvalidConfig, msg));
+        }
+        if self.policy_timeout_seconds == Some(0) {
+            let msg = "policyTimeoutSeconds 0 would let no pod start";
+            return Err(Error::new(Code::InvalidConfig, msg));
+        }
+        Ok(())
+    }
+
     fn refuse_unsupported(&self) -> Result<(), Error> {
         let unsupported = |key: &str, value: String, instead: &str| {
             let msg = format!("{key} {value} is not supported: {instead}");
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_pod_can_be_detached_whatever_its_configuration_has_become() {
-        let json = br#"{"cniVersion":"1.0.0","ipam":{"type":"host-local"}}"#;
+        let json = br#"{"cniVersion":"1.0.0","mtu":1,"ipam":{"type":"host-local"}}"#;
         assert!(Config::parse(Command::Del, json).is_ok());
     }
 

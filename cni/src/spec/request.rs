@@ -298,6 +298,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_arguments_make_the_parser_panic(args in "([A-Z8_a-z]{0,20}=?[a-z/0-9.]{0,8};?){0,6}") {
+            if let Ok(pod) = environment("3f2a", "eth0", &args).pod() {
+                prop_assert!(!pod.namespace.contains('/') && !pod.name.is_empty());
+            }
+        }
+
+        #[test]
         fn no_container_that_is_accepted_leads_out_of_the_directory(
             id in "[a-z0-9./@:_ -]{0,20}", ifname in "[a-z0-9./@: -]{0,17}",
         ) {

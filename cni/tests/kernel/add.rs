@@ -5,6 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::thread;
 
+use ipnet::IpNet;
 use ocicat_cni::endpoint::{Stage, host_interface};
 use ocicat_cni::plan::{Change, Side, Step};
 use serde_json::json;
@@ -28,6 +29,22 @@ fn two_pods_reach_each_other_over_both_families() {
         node.assert_clean(&web, "after DEL");
         node.assert_clean(&client, "after DEL");
     });
+}
+
+#[test]
+fn a_node_with_one_family_has_pods_with_one_family() {
+    for cidr in DUAL {
+        on_a_node(Daemon::Enforces, &[cidr], move |node| {
+            let (web, client) = (Pod::new("web"), Pod::new("client"));
+            let result = node.add(&web).unwrap();
+            node.add(&client).unwrap();
+            let cidr: IpNet = cidr.parse().unwrap();
+            let addresses = addresses(&result);
+            assert!(addresses.len() == 1 && cidr.contains(&addresses[0]), "{addresses:?}");
+            exchange(&client, &web, addresses[0]);
+            node.check(&web, &result).unwrap();
+        });
+    }
 }
 
 #[test]

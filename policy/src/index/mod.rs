@@ -42,8 +42,10 @@ pub struct Index {
     /// Pods whose groups must be worked out again.
     dirty_endpoints: BTreeSet<PodKey>,
     /// Addresses whose answers must be worked out again, in the tables that use these selectors.
-    dirty_addresses: BTreeMap<IpAddr, BTreeSet<SelectorId>>,
+    dirty_addresses: DirtyAddresses,
 }
+
+type DirtyAddresses = BTreeMap<IpAddr, BTreeSet<SelectorId>>;
 
 impl Index {
     /// An empty world.
@@ -205,14 +207,14 @@ impl Index {
         let same_ports = old.map(|pod| &pod.named_ports) == new.map(|pod| &pod.named_ports);
         for address in gone.union(come) {
             let stays = same_ports && gone.contains(address) && come.contains(address);
-            let dirty = self.dirty_addresses.entry(*address).or_default();
             if stays {
-                dirty.extend(only_in_one(&moved));
+                mark(&mut self.dirty_addresses, *address, only_in_one(&moved));
             } else {
-                dirty.extend(moved.before.iter().chain(&moved.after));
+                mark(&mut self.dirty_addresses, *address, moved.before.iter().chain(&moved.after));
                 // What another owner of the address may do depends on this one, too.
                 for owner in keys_at(&self.owners, *address) {
-                    dirty.extend(self.selectors.of_pod(owner));
+                    let ids = self.selectors.of_pod(owner);
+                    mark(&mut self.dirty_addresses, *address, ids);
                 }
             }
         }
@@ -230,8 +232,7 @@ impl Index {
         for pod in self.world.pods_in(name) {
             let moved = self.selectors.reclassify(&self.world, Some(pod), Some(pod));
             for address in &pod.addresses {
-                let dirty = self.dirty_addresses.entry(*address).or_default();
-                dirty.extend(only_in_one(&moved));
+                mark(&mut self.dirty_addresses, *address, only_in_one(&moved));
             }
             if self.world.local.contains(&pod.key) {
                 self.dirty_endpoints.insert(pod.key.clone());
@@ -267,4 +268,16 @@ impl Index {
 fn only_in_one(moved: &Reclassified) -> impl Iterator<Item = &SelectorId> {
     let left = moved.before.iter().filter(|id| moved.after.binary_search(id).is_err());
     left.chain(moved.after.iter().filter(|id| moved.before.binary_search(id).is_err()))
+}
+
+/// Note that an address may have another answer in the tables that use these selectors.
+fn mark<'a>(
+    dirty: &mut DirtyAddresses,
+    address: IpAddr,
+    ids: impl IntoIterator<Item = &'a SelectorId>,
+) {
+    let mut ids = ids.into_iter().peekable();
+    if ids.peek().is_some() {
+        dirty.entry(address).or_default().extend(ids);
+    }
 }
