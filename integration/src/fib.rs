@@ -1,0 +1,133 @@
+//! The router's forwarding table: GoBGP's best routes, copied into the kernel of its namespace.
+//!
+//! This stands in for the ASIC of a switch. It runs as a process of its own, so that a kept lab goes
+//! on forwarding, and is deliberately simple: whenever GoBGP reports a change, or once a second, it
+//! reads both tables, and tells the kernel the difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ipnet::IpNet;
+
+use crate::gobgp::{Family, Table, table};
+use crate::netns::Netns;
+
+/// The mark of our routes in the router's kernel; the number that zebra uses for BGP.
+const PROTOCOL: u8 = 186;
+
+type Fib = BTreeMap<IpNet, BTreeSet<IpAddr>>;
+
+/// Follows GoBGP until its process is killed.
+pub(crate) fn mirror(netns: &Netns) -> Result<()> {
+    let (changed, changes) = mpsc::channel();
+    for family in ["ipv4", "ipv6"] {
+        let netns = netns.handle()?;
+        let changed = changed.clone();
+        thread::spawn(move || follow(&netns, family, &changed));
+    }
+    let mut installed = Fib::new();
+    loop {
+        // GoBGP may be down or restarting: a switch keeps forwarding then, and so do we.
+        if let Ok(wanted) = wanted(netns) {
+            let lines = difference(&installed, &wanted);
+            if !lines.is_empty() {
+                netns.ip(&lines).context("the router's kernel refused a route")?;
+            }
+            installed = wanted;
+        }
+        match changes.recv_timeout(Duration::from_secs(1)) {
+            // One read answers all changes that wait.
+            Ok(()) => while changes.try_recv().is_ok() {},
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}
+
+/// Starts [`mirror`] in the router's namespace.
+pub(crate) fn spawn(netns: &Netns) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["mirror", netns.name()]).stdin(Stdio::null()).stdout(Stdio::null());
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    netns.spawn(&mut command)
+}
+
+fn follow(netns: &Netns, family: &str, changed: &Sender<()>) {
+    loop {
+        let mut command = Command::new("gobgp");
+        command.args(["-j", "monitor", "global", "rib", "-a", family]).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        if let Ok(mut monitor) = netns.spawn(&mut command) {
+            let output = monitor.stdout.take().expect("standard output was piped");
+            for _ in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = changed.send(());
+            }
+            let _ = monitor.wait();
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn wanted(netns: &Netns) -> Result<Fib> {
+    let mut fib = Fib::new();
+    for family in Family::BOTH {
+        fib.extend(best(&table(netns, family)?));
+    }
+    Ok(fib)
+}
+
+/// The next hops of each prefix's best path and its equals. The router's own prefixes have none.
+fn best(table: &Table) -> Fib {
+    let mut fib = Fib::new();
+    for (prefix, paths) in table {
+        let Some(first) = paths.first() else { continue };
+        let equals = paths.iter().filter(|path| path.as_path.len() == first.as_path.len());
+        let hops: BTreeSet<IpAddr> =
+            equals.map(|path| path.next_hop).filter(|hop| !hop.is_unspecified()).collect();
+        if !hops.is_empty() {
+            fib.insert(*prefix, hops);
+        }
+    }
+    fib
+}
+
+fn difference(installed: &Fib, wanted: &Fib) -> String {
+    let mut lines = String::new();
+    for prefix in installed.keys().filter(|prefix| !wanted.contains_key(prefix)) {
+        lines.push_str(&format!("route del {prefix} proto {PROTOCOL}\n"));
+    }
+    for (prefix, hops) in wanted {
+        if installed.get(prefix) != Some(hops) {
+            let hops: Vec<String> = hops.iter().map(|hop| format!("nexthop via {hop}")).collect();
+            lines
+                .push_str(&format!("route replace {prefix} proto {PROTOCOL} {}\n", hops.join(" ")));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_difference_replaces_what_changed_and_deletes_what_went() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let hop = |text: &str| BTreeSet::from([text.parse::<IpAddr>().unwrap()]);
+        let before = Fib::from([
+            (net("10.1.0.0/24"), hop("10.0.1.2")),
+            (net("10.2.0.0/24"), hop("10.0.2.2")),
+        ]);
+        let after = Fib::from([(net("10.1.0.0/24"), hop("10.0.3.2"))]);
+        assert_eq!(
+            difference(&before, &after),
+            "route del 10.2.0.0/24 proto 186\nroute replace 10.1.0.0/24 proto 186 nexthop via 10.0.3.2\n"
+        );
+        assert_eq!(difference(&after, &after), "");
+    }
+}
