@@ -122,7 +122,7 @@ impl Planner<'_> {
         let tiers = by_tier(self.world, policies);
         let numbers = Watched { pod, selectors: self.selectors };
         let flat = flatten(direction, &tier_rules(direction, &tiers), &numbers);
-        let group = name_tables(flat, |peers| self.tables.name(peers));
+        let group = name_tables(flat, |spec| self.tables.name(spec));
         let tables = group.tables();
         let id = GroupId(self.endpoints.names.name(group));
         if self.endpoints.users.contains_key(&id) {

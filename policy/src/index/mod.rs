@@ -7,6 +7,7 @@
 mod anchor;
 mod endpoints;
 mod selectors;
+mod shared;
 mod subjects;
 mod tables;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use self::endpoints::{Endpoints, Planner};
 use self::selectors::{Reclassified, SelectorId, Selectors};
+use self::shared::SharedLabels;
 use self::subjects::Subjects;
 use self::tables::{Pods, Tables, keys_at};
 use crate::model::{Namespace, Pod, PodKey, Policy, PolicyKey, Tier, World};
@@ -35,6 +37,7 @@ pub struct Index {
     selectors: Selectors,
     tables: Tables,
     endpoints: Endpoints,
+    labels: SharedLabels,
     /// Which pods have each address.
     owners: BTreeSet<(IpAddr, PodKey)>,
     /// Objects of which something could not be used.
@@ -54,7 +57,11 @@ impl Index {
     }
 
     /// Add a pod or replace it.
-    pub fn put_pod(&mut self, pod: Pod) {
+    pub fn put_pod(&mut self, mut pod: Pod) {
+        pod.labels = self.labels.share(&pod.labels);
+        if let Some((name, _)) = self.world.namespaces.get_key_value(&pod.key.namespace) {
+            pod.key.namespace = name.clone();
+        }
         let key = pod.key.clone();
         self.note_problems(ObjectKey::Pod(key.clone()), &pod.problems);
         let old = self.world.pods.insert(key.clone(), pod);
