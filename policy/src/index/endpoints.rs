@@ -36,7 +36,7 @@ impl Endpoints {
 }
 
 /// What the groups of two endpoints follow from, besides the port numbers of other pods.
-type GroupInput = (Direction, Vec<PolicyKey>, BTreeSet<NamedPort>);
+type GroupInput = (Direction, Vec<PolicyKey>, Vec<NamedPort>);
 
 /// Works out the groups of endpoints during one flush.
 pub(super) struct Planner<'a> {

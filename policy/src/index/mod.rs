@@ -202,17 +202,16 @@ impl Index {
     fn pod_changed(&mut self, key: &PodKey, old: Option<&Pod>) {
         let new = self.world.pods.get(key);
         let moved = self.selectors.reclassify(&self.world, old, new);
-        let none = BTreeSet::new();
-        let gone = old.map_or(&none, |pod| &pod.addresses);
-        let come = new.map_or(&none, |pod| &pod.addresses);
-        for address in gone.difference(come) {
+        let gone = old.map_or(&[][..], |pod| &pod.addresses);
+        let come = new.map_or(&[][..], |pod| &pod.addresses);
+        for address in gone {
             self.owners.remove(&(*address, key.clone()));
         }
-        for address in come.difference(gone) {
+        for address in come {
             self.owners.insert((*address, key.clone()));
         }
         let same_ports = old.map(|pod| &pod.named_ports) == new.map(|pod| &pod.named_ports);
-        for address in gone.union(come) {
+        for address in gone.iter().chain(come) {
             let stays = same_ports && gone.contains(address) && come.contains(address);
             if stays {
                 mark(&mut self.dirty_addresses, *address, only_in_one(&moved));
