@@ -24,7 +24,8 @@ pub(crate) struct Kernel {
     node: Netlink,
     pod: Netlink,
     netns: Netns,
-    /// Index of the host interface that this very attachment made. Its undoing must not hit a newer one of that name.
+    /// Index of the host interface that this very attachment has made. A newer sandbox of the pod may put another one
+    /// in its place under the same name, which this attachment must not touch.
     created: Option<u32>,
     /// What the operator should know although it is no error.
     pub(crate) notes: Vec<String>,
@@ -52,10 +53,19 @@ impl Kernel {
         Ok(Self { node, pod, netns, created: None, notes: Vec::new() })
     }
 
-    /// The hardware address of an interface, as text; `None` if the interface is not there.
+    /// The hardware address of one end of the attachment, as text.
     pub(crate) fn mac(&mut self, side: Side, name: &str) -> Result<Option<String>, NetlinkError> {
-        let link = self.side(side).link(name)?;
+        let Some(index) = self.index(side, name)? else { return Ok(None) };
+        let link = self.side(side).link_at(index)?;
         Ok(link.and_then(|link| link.mac).map(|mac| mac.to_string()))
+    }
+
+    /// The index of one end of the attachment.
+    fn index(&mut self, side: Side, name: &str) -> Result<Option<u32>, NetlinkError> {
+        match (side, self.created) {
+            (Side::Node, Some(created)) => Ok(Some(created)),
+            (Side::Node | Side::Pod, _) => Ok(self.side(side).link(name)?.map(|link| link.index)),
+        }
     }
 
     fn side(&mut self, side: Side) -> &mut Netlink {
