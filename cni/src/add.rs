@@ -106,8 +106,10 @@ impl Add {
     /// The record may be gone: a runtime that lost its patience has sent a DEL meanwhile.
     fn commit(&mut self) -> Result<(), Error> {
         let locked = self.store.lock()?;
-        if locked.store().endpoint(&self.endpoint.id())?.is_none() {
-            let msg = format!("{} was deleted while it was being added", self.endpoint.id());
+        let stage = locked.store().endpoint(&self.endpoint.id())?.map(|endpoint| endpoint.stage);
+        if stage != Some(Stage::Reserved) {
+            let what = if stage.is_none() { "deleted" } else { "superseded" };
+            let msg = format!("{} was {what} while it was being added", self.endpoint.id());
             return Err(Error::new(Code::TryAgainLater, msg));
         }
         self.endpoint.stage = Stage::Attached;

@@ -41,8 +41,10 @@ pub(crate) fn check(environment: &Environment, config: &Config) -> Result<(), Er
 /// Where the record and the result that the runtime kept do not agree. A later plugin may have added to the result.
 fn contradictions(endpoint: &Endpoint, previous: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    if endpoint.stage != Stage::Attached {
-        found.push(format!("the record of {} is incomplete", endpoint.id()));
+    match endpoint.stage {
+        Stage::Attached => {}
+        Stage::Reserved => found.push(format!("the ADD of {} did not end", endpoint.id())),
+        Stage::Superseded => found.push("the pod has a newer sandbox".to_owned()),
     }
     let named: BTreeSet<&str> =
         list(previous, "interfaces").filter_map(|interface| interface["name"].as_str()).collect();

@@ -37,8 +37,8 @@ const LONGEST_RESPONSE: usize = 1 << 20;
 pub enum Request {
     /// Enforce the policy of this endpoint; answered with [`Attached`] when it is in the kernel.
     ///
-    /// It comes before the interface exists, and again if an ADD is repeated. While a pod's sandbox is replaced, two
-    /// endpoints share one host interface: the one that was created last is the pod's.
+    /// It comes before the interface exists, and again if an ADD is repeated. Another endpoint with the same host
+    /// interface is superseded by it: the pod has a new sandbox.
     Attach(Endpoint),
     /// This endpoint is gone; answered with an empty object. The pod may have a new sandbox under the same interface
     /// name by now: container id and interface tell which one is meant.

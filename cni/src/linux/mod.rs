@@ -17,6 +17,7 @@ pub(crate) use netns::Netns;
 use netlink::Netlink;
 use object::Link;
 
+use crate::endpoint::INTERFACE_PREFIX;
 use crate::plan::{Change, Side};
 
 /// The kernel as one attachment sees it: the node's namespace, which is the calling thread's, and the pod's.
@@ -105,15 +106,12 @@ pub(crate) fn remove_host_link(index: u32) -> Result<(), NetlinkError> {
 /// Removes the interface `ifname` of the pod if its other end is one of ours on this node.
 ///
 /// For an attachment of which there is no record: the name of its host interface is not known, the pair is.
-pub(crate) fn remove_pod_link(
-    netns: &Netns,
-    ifname: &str,
-    prefix: &str,
-) -> Result<(), NetlinkError> {
+pub(crate) fn remove_pod_link(netns: &Netns, ifname: &str) -> Result<(), NetlinkError> {
     let Some(pod_end) = netns.enter(Netlink::open)?.link(ifname)? else { return Ok(()) };
     let Some(peer) = pod_end.peer else { return Ok(()) };
     let mut node = Netlink::open()?;
-    let pairs = |link: &Link| link.name.starts_with(prefix) && link.peer == Some(pod_end.index);
+    let pairs =
+        |link: &Link| link.name.starts_with(INTERFACE_PREFIX) && link.peer == Some(pod_end.index);
     if node.link_at(peer)?.as_ref().is_some_and(pairs) {
         node.delete_link(peer)?;
     }
