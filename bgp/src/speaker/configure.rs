@@ -16,6 +16,7 @@ use crate::rib::path::{LOCAL, PeerIndex};
 use crate::rib::slab::Column;
 use crate::rib::{Neighbor, Rib};
 use crate::session::collision::Direction;
+use crate::session::negotiate::Terms;
 use crate::session::state::Event;
 use crate::session::timer::{Jitter, Timers};
 use crate::session::{Peer, Quarantine};
@@ -62,14 +63,14 @@ impl Speaker {
         self.rib.router_id = config.router_id;
         self.rib.cluster_id = config.cluster_id;
         self.rib.neighbors[0] = ourselves(&config);
-        let Config { peers, originated, .. } = config;
+        let Config { peers, originated, local_as: config_as, .. } = config;
         let gone: Vec<_> = old.peers.keys().filter(|name| !peers.contains_key(*name)).collect();
         gone.into_iter().for_each(|name| self.remove_peer(now, name));
-        let identity = |config: &Config| (config.local_as, config.router_id);
-        let renamed = identity(&old) != identity(&self.config);
+        let same = old.local_as == config_as && old.router_id == self.config.router_id;
+        let identity = if same { Identity::Kept } else { Identity::Changed };
         for (name, config) in peers {
             match self.names.get(&name).copied().filter(|index| self.peers.contains_key(index)) {
-                Some(index) => self.change_peer(now, index, config, renamed),
+                Some(index) => self.change_peer(now, index, &config, identity),
                 None => self.add_peer(now, name, config),
             }
         }
@@ -174,10 +175,16 @@ impl Speaker {
         self.peers.remove(&index);
     }
 
-    fn change_peer(&mut self, now: Instant, index: PeerIndex, new: PeerConfig, renamed: bool) {
+    fn change_peer(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        new: &PeerConfig,
+        identity: Identity,
+    ) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
         let old = std::mem::replace(&mut peer.config, new.clone());
-        if old == new && !renamed {
+        if old == *new && identity == Identity::Kept {
             // The cluster id or our addresses may have changed; the group finds out.
             self.update_neighbor(index);
             self.update_policy(index);
@@ -186,7 +193,7 @@ impl Speaker {
         self.update_neighbor(index);
         if new.admin != old.admin && new.admin == super::Admin::Down {
             self.stop(now, index, &Cause::cease(Cease::AdministrativeShutdown, ""));
-        } else if renamed || needs_new_session(&old, &new) {
+        } else if identity == Identity::Changed || needs_new_session(&old, new) {
             self.stop(now, index, &Cause::cease(Cease::OtherConfigurationChange, ""));
             self.forgive(index);
         } else {
@@ -223,11 +230,18 @@ impl Speaker {
                 .peers
                 .get(&index)
                 .and_then(Peer::terms)
-                .is_some_and(|terms| terms.survives_notification());
+                .is_some_and(Terms::survives_notification);
             self.event(now, at, Event::Stop, Some(&cause.for_good(survives)));
         }
         self.timers.cancel(super::Timer::Retry(index));
     }
+}
+
+/// Whether the speaker is still who it was to all its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    Kept,
+    Changed,
 }
 
 /// Whether a change cannot be made on a running session.

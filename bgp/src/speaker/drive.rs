@@ -203,6 +203,9 @@ impl Speaker {
     pub(super) fn connect_failed(&mut self, now: Instant, conn: ConnId, error: &str) {
         let Some(place) = self.conns.get(&conn).copied() else { return };
         self.detach(place);
+        if let Some(peer) = self.peers.get_mut(&place.peer) {
+            peer.connect_error = Some(error.to_owned());
+        }
         let cause = Cause::transport(format!("cannot connect: {error}"));
         self.event(now, place, Event::TransportFailed, Some(&cause));
     }
@@ -243,7 +246,7 @@ impl Speaker {
             // While the terms are still at hand.
             self.session_down(now, at, cause);
         }
-        if new < old && event != Event::CollisionLost {
+        if old >= State::OpenSent && new < State::OpenSent && event != Event::CollisionLost {
             self.note_end(now, at, new, cause);
         }
         for action in actions {
@@ -307,7 +310,7 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&at.peer) else { return };
         let state = if restarting { RestartState::Restarted } else { RestartState::Running };
         // Between two sessions of one life nothing stopped forwarding.
-        let kept = restarting || peer.established_before;
+        let kept = self.restart.kept_forwarding() || peer.established_before;
         let forwarding = if kept { Forwarding::Preserved } else { Forwarding::Lost };
         let local_as = self.config.local_as.get();
         let ours = negotiate::identity(self.config.router_id, local_as, &peer.config);

@@ -33,6 +33,7 @@ impl Speaker {
         };
         peer.errors = 0;
         peer.failures = 0;
+        peer.connect_error = None;
         peer.established_before = true;
         peer.end_of_rib = FamilySet::EMPTY;
         peer.end_of_rib_due = terms.codec.families;
