@@ -1,5 +1,7 @@
 //! A BGP speaker as a library.
 
+#[cfg(feature = "tokio")]
+pub mod net;
 pub mod rib;
 pub mod session;
 pub mod sim;
