@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::drive::Cause;
+use super::cause::Cause;
 use super::restart::Restart;
 use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker};
 use crate::rib::attribute::{AttrId, Block};
@@ -38,7 +38,6 @@ impl Speaker {
             next_conn: 0,
             groups: Groups::default(),
             sweeps: VecDeque::new(),
-            originated: BTreeMap::new(),
             timers: Timers::new(),
             jitter: Jitter::new(seed),
             outputs: VecDeque::new(),
@@ -53,8 +52,8 @@ impl Speaker {
 
     /// Takes a new configuration into force: a peer whose part is unchanged keeps its session, and
     /// so does one of which only filters, next hop, timers to come or who dials changed. Routes
-    /// are judged again from what the table holds. Originated prefixes become those of the
-    /// configuration. A change of `local_as` or `router_id` concerns all sessions; `start` counts
+    /// are judged again from what the table holds. Originated prefixes follow the difference to the
+    /// configuration before; those of [`Self::originate`] stay. A change of `local_as` or `router_id` concerns all sessions; `start` counts
     /// only in [`Self::new`].
     pub fn configure(&mut self, now: Instant, config: Config) {
         self.clock = now;
@@ -77,21 +76,19 @@ impl Speaker {
         if old.multipath != self.config.multipath {
             Self::FAMILIES.into_iter().for_each(|family| self.rib.select_all(family));
         }
-        let ended: Vec<_> = self
-            .originated
-            .keys()
-            .filter(|prefix| !originated.contains_key(*prefix))
-            .copied()
-            .collect();
-        ended.into_iter().for_each(|prefix| self.end_origination(prefix));
+        for prefix in old.originated.keys().filter(|prefix| !originated.contains_key(*prefix)) {
+            self.rib.withdraw(LOCAL, 0, *prefix);
+        }
         for (prefix, attributes) in originated {
-            self.begin_origination(prefix, attributes);
+            if old.originated.get(&prefix) != Some(&attributes) {
+                self.begin_origination(prefix, &attributes);
+            }
         }
         self.after(now);
     }
 
     /// Originates a prefix, or changes its attributes.
-    pub fn originate(&mut self, now: Instant, prefix: Prefix, originated: Originated) {
+    pub fn originate(&mut self, now: Instant, prefix: Prefix, originated: &Originated) {
         self.clock = now;
         self.begin_origination(prefix, originated);
         self.after(now);
@@ -100,7 +97,7 @@ impl Speaker {
     /// Ends what [`Self::originate`] or the configuration began.
     pub fn withdraw(&mut self, now: Instant, prefix: Prefix) {
         self.clock = now;
-        self.end_origination(prefix);
+        self.rib.withdraw(LOCAL, 0, prefix);
         self.after(now);
     }
 
@@ -129,20 +126,10 @@ impl Speaker {
         self.after(now);
     }
 
-    fn begin_origination(&mut self, prefix: Prefix, originated: Originated) {
-        if self.originated.get(&prefix) == Some(&originated) {
-            return;
-        }
-        let attr = self.local_attributes(&originated);
+    fn begin_origination(&mut self, prefix: Prefix, originated: &Originated) {
+        let attr = self.local_attributes(originated);
         self.rib.announce(LOCAL, 0, prefix, attr, Ok(attr));
         self.rib.attributes.release(attr);
-        self.originated.insert(prefix, originated);
-    }
-
-    fn end_origination(&mut self, prefix: Prefix) {
-        if self.originated.remove(&prefix).is_some() {
-            self.rib.withdraw(LOCAL, 0, prefix);
-        }
     }
 
     fn local_attributes(&mut self, originated: &Originated) -> AttrId {

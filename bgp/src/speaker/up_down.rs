@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::drive::{Cause, Fault};
+use super::cause::{Cause, Fault};
 use super::{PeerRestart, Place, Reflection, Speaker, Timer};
 use crate::rib::Neighbor;
 use crate::rib::export::Policy;

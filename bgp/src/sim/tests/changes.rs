@@ -21,7 +21,7 @@ fn rule(net: &str, action: Action) -> Rule {
 #[test]
 fn prefixes_come_and_go_without_touching_a_session() {
     let mut sim = network(1, line());
-    sim.with(0, |speaker, now| speaker.originate(now, own(77), Originated::default()));
+    sim.with(0, |speaker, now| speaker.originate(now, own(77), &Originated::default()));
     sim.run_until_quiet();
     assert_eq!(routes(&sim, 2)[&own(77).to_string()], ["10.0.0.2"]);
     sim.with(0, |speaker, now| speaker.withdraw(now, own(77)));
@@ -38,9 +38,9 @@ fn a_prefix_that_changes_its_mind_before_it_is_told_is_told_once() {
     sim.with(0, |speaker, now| {
         for med in 0..10 {
             let originated = Originated { med: Some(med), ..Originated::default() };
-            speaker.originate(now, own(77), originated);
+            speaker.originate(now, own(77), &originated);
             speaker.withdraw(now, own(78));
-            speaker.originate(now, own(78), Originated::default());
+            speaker.originate(now, own(78), &Originated::default());
             speaker.withdraw(now, own(78));
         }
     });

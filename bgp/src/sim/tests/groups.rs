@@ -67,7 +67,7 @@ fn a_blocked_receiver_holds_up_nobody_and_catches_up() {
                     let community = crate::wire::Community(n % 7 + round);
                     let communities = vec![community];
                     let originated = Originated { communities, ..Originated::default() };
-                    speaker.originate(now, prefix, originated);
+                    speaker.originate(now, prefix, &originated);
                 }
             }
         });
@@ -117,7 +117,7 @@ fn a_prefix_that_moves_to_another_source_is_taken_from_the_new_one() {
     sim.run_until_quiet();
     check_adjacent(&sim, 4);
     assert_eq!(routes(&sim, 0)[&own(90).to_string()], ["10.0.0.3"]);
-    sim.with(0, |speaker, now| speaker.originate(now, own(90), Originated::default()));
+    sim.with(0, |speaker, now| speaker.originate(now, own(90), &Originated::default()));
     sim.run_until_quiet();
     check_adjacent(&sim, 4);
     assert_eq!(from(&sim), ["10.0.0.1", "10.0.0.2"]);

@@ -146,7 +146,7 @@ fn run(seed: u64, changes: &[Change]) {
                 origins[prefix].insert(node, med);
                 let originated = Originated { med, ..Originated::default() };
                 configs[node].originated.insert(shared(prefix), originated.clone());
-                sim.with(node, |speaker, now| speaker.originate(now, shared(prefix), originated));
+                sim.with(node, |speaker, now| speaker.originate(now, shared(prefix), &originated));
             }
             Change::Withdraw { node, prefix } => {
                 origins[prefix].remove(&node);

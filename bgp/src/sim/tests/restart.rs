@@ -99,7 +99,7 @@ fn own_prefixes_are_told_at_once_and_a_dead_peer_is_not_waited_for() {
     let mut sim = network(1, configs.clone());
     sim.restart(0, configs[0].clone(), Start::Restarting);
     configs[0].originated.insert(own(62), Originated::default());
-    sim.with(0, |speaker, now| speaker.originate(now, own(62), Originated::default()));
+    sim.with(0, |speaker, now| speaker.originate(now, own(62), &Originated::default()));
     sim.run_for(Duration::from_secs(9));
     assert!(routes(&sim, 1).contains_key(&own(62).to_string()), "own prefixes do not wait");
     assert!(sim.node(0).synced.is_empty(), "the third peer may still answer");
