@@ -136,10 +136,10 @@ pub enum RouteError {
     #[error("interface {0} does not exist")]
     NoInterface(String),
     /// A route that is not ours has the same destination and metric; it was left alone.
-    #[error("a route of protocol {protocol} is in its place")]
+    #[error("another program's route (protocol {protocol:?}) is in its place")]
     Foreign {
-        /// Whose: `rtm_protocol`, as in `/etc/iproute2/rt_protos`.
-        protocol: u8,
+        /// Whose, if known: `rtm_protocol`, as in `/etc/iproute2/rt_protos`.
+        protocol: Option<u8>,
     },
     /// The kernel refused.
     #[error("the kernel refused it: {}", std::io::Error::from_raw_os_error(*.0))]
