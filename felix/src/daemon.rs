@@ -26,10 +26,10 @@ use crate::api::Query;
 use crate::config::AgentConfig;
 use crate::dataplane::kernel::Event as KernelEvent;
 use crate::dataplane::kernel::links::Link;
-use crate::dataplane::{Dataplane, Routes, State};
+use crate::dataplane::{Dataplane, RouteKey, State};
 use crate::datastore::{Datastore, Event};
 use crate::metrics::Metrics;
-use crate::plan::routes::{LearnedRoutes, Ways};
+use crate::plan::routes::{RoutePlan, Ways};
 use crate::plan::ruleset::Ruleset;
 use crate::problem::Problem;
 use crate::world::World;
@@ -96,11 +96,12 @@ pub struct Daemon {
     phase: Phase,
     world: World,
     ruleset: Ruleset,
-    learned: LearnedRoutes,
     ways: Ways,
     /// The next hops that the kernel was asked about.
     asked: BTreeSet<IpAddr>,
-    routes: Routes,
+    routes: RoutePlan,
+    /// Where routes could not be changed the last time.
+    failed_places: BTreeSet<RouteKey>,
     /// What we believe the kernel holds.
     mirror: Option<State>,
     datastore_synced: bool,
@@ -145,10 +146,10 @@ impl Daemon {
             world: World::new(config.node.clone()),
             phase: Phase::Starting,
             ruleset: Ruleset::default(),
-            learned: LearnedRoutes::default(),
             ways: Ways::new(),
             asked: BTreeSet::new(),
-            routes: BTreeMap::new(),
+            routes: RoutePlan::default(),
+            failed_places: BTreeSet::new(),
             mirror: None,
             datastore_synced: false,
             writer,

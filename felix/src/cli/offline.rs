@@ -9,9 +9,9 @@ use ocicat_felix::api::PlanView;
 use ocicat_felix::dataplane::{Change, Dataplane, Memory, State};
 use ocicat_felix::datastore::directory;
 use ocicat_felix::explain::{self, Question};
-use ocicat_felix::plan::routes::{LearnedRoutes, Ways};
+use ocicat_felix::plan::nat;
+use ocicat_felix::plan::routes::RoutePlan;
 use ocicat_felix::plan::ruleset::{Ruleset, TABLE};
-use ocicat_felix::plan::{nat, routes};
 use ocicat_felix::world::World;
 
 use super::Output;
@@ -50,10 +50,9 @@ pub(super) fn plan(directory: &Path, node: &str, output: Output) -> anyhow::Resu
     report(&world);
     let mut ruleset = Ruleset::from_scratch(&world);
     ruleset.set_nat(nat::plan(&world).0);
-    let desired = State {
-        table: ruleset.table().clone(),
-        routes: routes::plan(&world, &LearnedRoutes::default(), &Ways::default()),
-    };
+    let mut routes = RoutePlan::default();
+    routes.follow_world(&world);
+    let desired = State { table: ruleset.table().clone(), routes: routes.all() };
     let empty = Memory::new(TABLE).read()?;
     let view = PlanView { change: Change::between(&desired, &empty).to_string() };
     print(output, &view, |view| view.change.clone())?;
@@ -76,7 +75,7 @@ fn attach_all(world: &mut World) {
             uid: None,
             netns: String::new(),
             ifname: PRIMARY_IFNAME.to_owned(),
-            addresses: pod.addresses.iter().copied().collect(),
+            addresses: pod.addresses.clone(),
             created: UnixMillis(0),
             stage: Stage::Attached,
         });

@@ -92,7 +92,7 @@ impl Daemon {
     /// What separates the kernel, as we believe it is, from what should be.
     fn difference(&self) -> Option<Change> {
         let mirror = self.mirror.as_ref()?;
-        let desired = State { table: self.ruleset.table().clone(), routes: self.routes.clone() };
+        let desired = State { table: self.ruleset.table().clone(), routes: self.routes.all() };
         Some(Change::between(&desired, mirror))
     }
 

@@ -44,8 +44,7 @@ impl Daemon {
             self.forget_endpoint(&id);
         }
         for endpoint in records.endpoints {
-            let known = self.world.endpoints().get(&endpoint.id());
-            if known.is_none_or(|known| known.addresses != endpoint.addresses) {
+            if self.world.endpoints().get(&endpoint.id()) != Some(&endpoint) {
                 self.world.attach(endpoint);
             }
         }
@@ -77,7 +76,6 @@ impl Daemon {
             return;
         }
         self.waiters.push(Waiter::new(endpoint.clone(), reply));
-        self.pending.adopt(endpoint.host_interface.clone());
         self.world.attach(endpoint);
     }
 

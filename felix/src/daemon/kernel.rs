@@ -10,9 +10,10 @@ use super::writer::{Done, Job};
 use super::{Daemon, Phase};
 use crate::dataplane::kernel::Event;
 use crate::dataplane::kernel::links::{Admin, Link, lowest_host_mtu};
-use crate::dataplane::{Change, CommitError, NextHop, Outcome, RouteKind, State, route};
+use crate::dataplane::{
+    Change, CommitError, NextHop, Outcome, Route, RouteKey, RouteKind, State, route,
+};
 use crate::nft::{self, Transaction};
-use crate::plan::routes::LearnedRoutes;
 use crate::plan::ruleset::{TABLE, Update};
 
 /// The shortest and the longest wait before something that the kernel refused is tried again.
@@ -22,7 +23,7 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     rules: Rules,
-    routes: bool,
+    routes: Places,
     read: bool,
     resolve: bool,
     prepare: bool,
@@ -42,6 +43,19 @@ enum Rules {
     Elements(Transaction),
     /// By more than elements, or in a way that must be found out.
     Unknown,
+}
+
+/// Where routes may differ from the mirror.
+#[derive(Debug)]
+enum Places {
+    These(BTreeSet<RouteKey>),
+    Anywhere,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
 }
 
 #[derive(Debug)]
@@ -69,15 +83,25 @@ impl Pending {
 
     /// Nothing waits to be applied.
     pub(super) fn is_quiet(&self) -> bool {
-        matches!(self.rules, Rules::Same) && !self.routes
+        matches!(self.rules, Rules::Same)
+            && matches!(&self.routes, Places::These(places) if places.is_empty())
     }
 
     pub(super) fn compare_rules(&mut self) {
         self.rules = Rules::Unknown;
     }
 
-    pub(super) fn routes(&mut self) {
-        self.routes = true;
+    /// Routes may differ in these places.
+    pub(super) fn routes_at(&mut self, more: impl IntoIterator<Item = RouteKey>) {
+        match &mut self.routes {
+            Places::These(places) => places.extend(more),
+            Places::Anywhere => {}
+        }
+    }
+
+    /// Routes may differ anywhere.
+    pub(super) fn compare_routes(&mut self) {
+        self.routes = Places::Anywhere;
     }
 
     pub(super) fn resolve(&mut self) {
@@ -120,7 +144,7 @@ impl Daemon {
                 if let Some(mirror) = &mut self.mirror {
                     mirror.routes.remove(&key);
                 }
-                self.pending.routes();
+                self.pending.routes_at([key]);
                 self.pending.resolve();
             }
             Event::Table => {
@@ -151,9 +175,7 @@ impl Daemon {
             let name = name.clone();
             self.lose_routes(|hop| hop.interface == name);
         }
-        if self.failures.contains_key("routes") {
-            self.pending.routes();
-        }
+        self.pending.routes_at(self.failed_places.iter().copied());
     }
 
     /// Pods' interfaces follow the smallest of the node's own, unless a size was set.
@@ -171,14 +193,12 @@ impl Daemon {
     /// The kernel has removed these routes by itself.
     fn lose_routes(&mut self, is_lost: impl Fn(&NextHop) -> bool) {
         let Some(mirror) = &mut self.mirror else { return };
-        let before = mirror.routes.len();
-        mirror.routes.retain(|_, route| match &route.kind {
-            RouteKind::Unicast(hops) => !hops.iter().any(&is_lost),
-            RouteKind::Blackhole => true,
-        });
-        if mirror.routes.len() != before {
-            self.pending.routes();
-        }
+        let lost = |route: &Route| match &route.kind {
+            RouteKind::Unicast(hops) => hops.iter().any(&is_lost),
+            RouteKind::Blackhole => false,
+        };
+        let gone = mirror.routes.extract_if(.., |_, route| lost(route));
+        self.pending.routes_at(gone.map(|(key, _)| key));
     }
 
     /// Gives the writer its next job, if it is free and there is one.
@@ -200,7 +220,7 @@ impl Daemon {
             return None;
         }
         if std::mem::take(&mut self.pending.resolve) {
-            let next_hops = self.learned.next_hops();
+            let next_hops = self.routes.next_hops();
             if !next_hops.is_empty() {
                 return Some(Job::Resolve(next_hops));
             }
@@ -230,10 +250,11 @@ impl Daemon {
             Rules::Elements(transaction) => transaction,
             Rules::Unknown => nft::diff(self.ruleset.table(), &mirror.table),
         };
-        let routes = if std::mem::take(&mut self.pending.routes) {
-            route::diff(&self.routes, &mirror.routes)
-        } else {
-            route::RouteChanges::default()
+        let routes = match std::mem::take(&mut self.pending.routes) {
+            Places::These(places) => {
+                route::diff_at(&places, |key| self.routes.desired(key), &mirror.routes)
+            }
+            Places::Anywhere => route::diff(&self.routes.all(), &mirror.routes),
         };
         let change = Change { nft: rules, routes };
         if change.is_empty() {
@@ -260,7 +281,8 @@ impl Daemon {
             Some(Done::Resolved(ways)) => {
                 if self.ways != ways {
                     self.ways = ways;
-                    self.plan_routes();
+                    let places = self.routes.follow_ways(&self.ways);
+                    self.pending.routes_at(places);
                 }
             }
             Some(Done::Adopted(failures)) => {
@@ -275,7 +297,7 @@ impl Daemon {
     fn compare(&mut self, state: State) {
         match &self.mirror {
             None => {
-                self.learned = LearnedRoutes::holding(&state.routes);
+                self.routes.hold(&state.routes);
                 info!(
                     chains = state.table.chains.len(),
                     sets = state.table.sets.len(),
@@ -293,7 +315,7 @@ impl Daemon {
     fn note_drift(&mut self, state: &State) {
         let change = Change {
             nft: nft::diff(self.ruleset.table(), &state.table),
-            routes: route::diff(&self.routes, &state.routes),
+            routes: route::diff(&self.routes.all(), &state.routes),
         };
         self.answer_checks(&change.to_string());
         if change.is_empty() {
@@ -304,7 +326,7 @@ impl Daemon {
             warn!(repair = %change, "somebody else changed what is ours");
         }
         self.pending.compare_rules();
-        self.pending.routes();
+        self.pending.compare_routes();
     }
 
     fn applied(&mut self, change: &Change, outcome: &Outcome, took: Duration) {
@@ -317,7 +339,7 @@ impl Daemon {
         if !fits {
             self.pending.read = true;
             self.pending.compare_rules();
-            self.pending.routes();
+            self.pending.compare_routes();
         }
         match &outcome.nft {
             Ok(()) => {
@@ -338,6 +360,7 @@ impl Daemon {
             .map(|failure| format!("{}: {}", failure.route, failure.why))
             .collect();
         self.metrics.route_failures.set(i64::try_from(lines.len()).unwrap_or(i64::MAX));
+        self.failed_places = outcome.routes.iter().map(|failure| failure.route.key()).collect();
         for line in &lines {
             let known = self.failures.get("routes").is_some_and(|before| before.contains(line));
             if !known {
@@ -364,7 +387,7 @@ impl Daemon {
         // Whatever the reason, what we believe of the kernel can no longer be trusted.
         self.pending.read = true;
         self.pending.compare_rules();
-        self.pending.routes();
+        self.pending.compare_routes();
         match problem {
             CommitError::Drifted(_) => debug!(%problem, "reading again"),
             CommitError::Rejected(_) | CommitError::Unknown(_) | CommitError::Io(_) => {
@@ -384,9 +407,7 @@ impl Daemon {
 
     /// Comes back to what failed.
     pub(super) fn retry_failed(&mut self) {
-        if self.failures.contains_key("routes") {
-            self.pending.routes();
-        }
+        self.pending.routes_at(self.failed_places.iter().copied());
         if self.failures.contains_key("read") {
             self.pending.read = true;
         }

@@ -106,50 +106,47 @@ impl Daemon {
             self.speaker.events = None;
             return;
         };
-        let mut routes = false;
         for event in batch {
-            routes |= self.take_speaker_event(event);
+            self.take_speaker_event(event);
         }
-        if routes {
-            self.plan_routes();
+        if self.writer.is_some() {
+            self.find_ways();
         }
     }
 
-    /// Says whether routes changed.
-    fn take_speaker_event(&mut self, event: Event) -> bool {
+    fn take_speaker_event(&mut self, event: Event) {
         match event {
             Event::RouteChanged(route) => {
-                self.learned.put(route);
-                true
+                // The speaker alone keeps its routes to itself.
+                if self.writer.is_some() {
+                    let place = self.routes.learn(route, &self.ways);
+                    self.pending.routes_at([place]);
+                }
             }
             Event::RouteWithdrawn(prefix) => {
-                self.learned.remove(prefix.into());
-                true
+                let place = self.routes.forget(prefix.into(), &self.ways);
+                self.pending.routes_at([place]);
             }
             Event::Synced(family) => {
                 info!(%family, "the peers have told everything");
-                self.learned.release(family);
-                true
+                let places = self.routes.release(family);
+                self.pending.routes_at(places);
             }
             Event::PeerStateChanged { peer, old, new, reason } => {
                 let reason = reason.as_ref().map(ToString::to_string).unwrap_or_default();
                 log_session(&peer, old, new, &reason);
-                false
             }
             Event::Listening { address, local } => {
                 info!(%address, %local, "listening for BGP");
                 self.failures.remove("listen");
-                false
             }
             Event::ListenFailed { address, error } => {
                 warn!(%address, error, "cannot listen for BGP; dialling goes on, and this is tried again");
                 let line = format!("listening for BGP on {address}: {error}");
                 self.failures.insert("listen", vec![line]);
-                false
             }
             Event::KeyRefused { address, peer, error } => {
                 warn!(%address, %peer, error, "the kernel does not take the peer's MD5 key");
-                false
             }
         }
     }

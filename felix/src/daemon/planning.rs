@@ -5,8 +5,8 @@ use tracing::{info, warn};
 
 use super::{Daemon, Phase};
 use crate::nft::Table;
+use crate::plan::nat;
 use crate::plan::ruleset::Ruleset;
-use crate::plan::{nat, routes};
 
 impl Daemon {
     /// Plans what became dirty, and has it applied.
@@ -51,6 +51,7 @@ impl Daemon {
         self.plan_nat();
         self.write_node_file();
         self.plan_routes();
+        self.pending.compare_routes();
         self.plan_peering();
         for interface in self.world.interfaces().keys() {
             self.pending.adopt((*interface).to_owned());
@@ -71,18 +72,21 @@ impl Daemon {
         self.ruleset.set_nat(table)
     }
 
-    pub(super) fn plan_routes(&mut self) {
-        if self.writer.is_none() || self.phase == Phase::Starting {
-            return;
+    /// Follows our pods and our ranges.
+    fn plan_routes(&mut self) {
+        if self.writer.is_some() {
+            let places = self.routes.follow_world(&self.world);
+            self.pending.routes_at(places);
         }
-        self.routes = routes::plan(&self.world, &self.learned, &self.ways);
-        self.pending.routes();
-        let next_hops = self.learned.next_hops();
+    }
+
+    /// Has the kernel asked about next hops that were not asked about yet.
+    pub(super) fn find_ways(&mut self) {
+        let next_hops = self.routes.next_hops();
         if !next_hops.is_subset(&self.asked) {
             self.asked = next_hops;
             self.pending.resolve();
         }
-        self.advance_writer();
     }
 
     /// Tells the plugin where addresses come from.

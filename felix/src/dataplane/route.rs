@@ -160,6 +160,24 @@ pub fn diff(desired: &Routes, mirror: &Routes) -> RouteChanges {
     changes
 }
 
+/// The same for some places alone.
+pub fn diff_at<'a>(
+    places: impl IntoIterator<Item = &'a RouteKey>,
+    desired: impl Fn(&RouteKey) -> Option<&'a Route>,
+    mirror: &Routes,
+) -> RouteChanges {
+    let mut changes = RouteChanges::default();
+    for key in places {
+        match (desired(key), mirror.get(key)) {
+            (None, Some(now)) => changes.delete.push(now.clone()),
+            (Some(route), None) => changes.add.push(route.clone()),
+            (Some(route), Some(now)) if !now.same(route) => changes.replace.push(route.clone()),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+    changes
+}
+
 impl Route {
     /// Whether both do the same; the order of next hops is no difference.
     pub fn same(&self, other: &Self) -> bool {

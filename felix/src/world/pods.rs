@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Pod as PodObject;
-use ocicat_cni::endpoint::{Endpoint, EndpointId};
+use ocicat_cni::endpoint::{Endpoint, EndpointId, Stage};
 use ocicat_policy::{Pod, PodKey, k8s};
 
 use super::World;
@@ -101,13 +101,13 @@ impl World {
     /// that was not torn down yet.
     pub fn endpoint_of(&self, interface: &str) -> Option<&Endpoint> {
         let of_interface = self.endpoints.values().filter(|e| e.host_interface == interface);
-        of_interface.max_by_key(|endpoint| endpoint.created)
+        of_interface.filter(|endpoint| has_interface(endpoint)).max_by_key(|e| e.created)
     }
 
     /// The endpoints that their interfaces belong to.
     pub fn interfaces(&self) -> BTreeMap<&str, &Endpoint> {
         let mut newest: BTreeMap<&str, &Endpoint> = BTreeMap::new();
-        for endpoint in self.endpoints.values() {
+        for endpoint in self.endpoints.values().filter(|endpoint| has_interface(endpoint)) {
             let entry = newest.entry(&endpoint.host_interface).or_insert(endpoint);
             if entry.created < endpoint.created {
                 *entry = endpoint;
@@ -137,7 +137,7 @@ impl World {
         let addresses: Vec<IpAddr> =
             attached.iter().flat_map(|endpoint| endpoint.addresses.iter().copied()).collect();
         if !addresses.is_empty() && !own.finished {
-            pod.addresses = addresses.into_iter().collect();
+            pod.addresses = addresses;
         }
         let is_local = !attached.is_empty();
         self.index.put_pod(pod);
@@ -146,6 +146,14 @@ impl World {
         } else {
             self.index.unset_local(key);
         }
+    }
+}
+
+/// A record that a newer sandbox has superseded keeps its addresses alone.
+fn has_interface(endpoint: &Endpoint) -> bool {
+    match endpoint.stage {
+        Stage::Reserved | Stage::Attached => true,
+        Stage::Superseded => false,
     }
 }
 
