@@ -153,7 +153,7 @@ impl LockedStore {
         &self.store
     }
 
-    /// Writes a record, new or changed. After the return it outlives a crash.
+    /// Writes a record, new or changed. After the return a new one outlives a crash.
     pub fn put(&self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let path = self.store.record(&endpoint.id());
         let json = serde_json::to_vec(endpoint).map_err(|error| at(&path)(error.into()))?;

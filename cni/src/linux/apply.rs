@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::netlink::NetlinkError;
 use super::rtnl::Existing;
-use super::{Kernel, KernelError, sysctl_file};
+use super::{Kernel, KernelError, Pair, sysctl_file};
 use crate::endpoint::INTERFACE_PREFIX;
 use crate::plan::{Absent, Change, Mac, ROUTE_PROTOCOL, Route, Side, Sysctl};
 
@@ -48,7 +48,7 @@ impl Kernel {
         match change {
             Change::RemoveStale(name) => self.remove_stale(name),
             Change::RemoveVeth(_) => match self.created {
-                Some(index) => Ok(self.node.delete_link(index)?),
+                Some(pair) => Ok(self.node.delete_link(pair.node)?),
                 None => Ok(()),
             },
             Change::AddVeth { host, pod, mtu } => self.add_veth(host, pod, *mtu),
@@ -87,7 +87,8 @@ impl Kernel {
             return Err(Fault::Conflict(format!("the container already has an interface {pod}")));
         }
         self.node.add_veth(host, pod, self.netns.as_fd(), mtu)?;
-        self.created = self.node.link(host)?.map(|link| link.index);
+        let made = self.node.link(host)?;
+        self.created = made.and_then(|link| Some(Pair { node: link.index, pod: link.peer? }));
         Ok(())
     }
 

@@ -25,11 +25,18 @@ pub(crate) struct Kernel {
     node: Netlink,
     pod: Netlink,
     netns: Netns,
-    /// Index of the host interface that this very attachment has made. A newer sandbox of the pod may put another one
-    /// in its place under the same name, which this attachment must not touch.
-    created: Option<u32>,
+    /// The pair that this very attachment has made. A newer sandbox of the pod may put another host interface in its
+    /// place under the same name, which this attachment must not touch.
+    created: Option<Pair>,
     /// What the operator should know although it is no error.
     pub(crate) notes: Vec<String>,
+}
+
+/// The indexes of both ends of a veth pair, each in its own namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pair {
+    node: u32,
+    pod: u32,
 }
 
 /// Why a change could not be made.
@@ -64,8 +71,11 @@ impl Kernel {
     /// The index of one end of the attachment.
     fn index(&mut self, side: Side, name: &str) -> Result<Option<u32>, NetlinkError> {
         match (side, self.created) {
-            (Side::Node, Some(created)) => Ok(Some(created)),
-            (Side::Node | Side::Pod, _) => Ok(self.side(side).link(name)?.map(|link| link.index)),
+            (Side::Node, Some(pair)) => Ok(Some(pair.node)),
+            (Side::Pod, Some(pair)) => Ok(Some(pair.pod)),
+            (Side::Node | Side::Pod, None) => {
+                Ok(self.side(side).link(name)?.map(|link| link.index))
+            }
         }
     }
 

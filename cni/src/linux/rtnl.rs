@@ -9,7 +9,7 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -47,7 +47,8 @@ impl Netlink {
         self.one_link(query)
     }
 
-    fn one_link(&mut self, query: LinkMessage) -> Result<Option<Link>, NetlinkError> {
+    fn one_link(&mut self, mut query: LinkMessage) -> Result<Option<Link>, NetlinkError> {
+        query.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         match self.get(Message::GetLink(query)) {
             Ok(answers) => Ok(answers.iter().find_map(Link::read)),
             Err(error) if error.is(Errno::ENODEV) => Ok(None),
