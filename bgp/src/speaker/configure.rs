@@ -183,6 +183,9 @@ impl Speaker {
         } else if identity == Identity::Changed || needs_new_session(&old, new) {
             self.stop(now, index, &Cause::cease(Cease::OtherConfigurationChange, ""));
             self.forgive(index);
+            if (old.address, old.remote_as) != (new.address, new.remote_as) {
+                self.drop_retained(index); // It may be another router.
+            }
         } else {
             self.update_policy(index);
         }

@@ -124,6 +124,8 @@ impl Speaker {
             connect_error: peer.connect_error.clone(),
             negotiated: peer.terms().map(negotiated),
             families: families.collect(),
+            faults: peer.faults,
+            last_fault: peer.last_fault.clone(),
             received: peer.received,
             sent: peer.sent,
         }

@@ -127,7 +127,7 @@ impl Groups {
                 self.return_to_main(rib, peer, id);
                 return None;
             }
-            if group.ring.is_full() {
+            if group.is_ring_full() {
                 self.leave_behind(rib, id);
             } else {
                 group.encode(rib);

@@ -102,6 +102,13 @@ impl Group {
         }
     }
 
+    /// Whether encoding more would leave too much behind for the slowest member: it is cheaper
+    /// then to go on without it. Its own copy of the group costs some 20 octets per prefix told;
+    /// a whole table encoded takes less.
+    fn is_ring_full(&self) -> bool {
+        self.ring.octets() >= (self.told.count * 16).max(256 * 1024)
+    }
+
     /// Nothing waits to be encoded.
     fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.batch.is_empty()
