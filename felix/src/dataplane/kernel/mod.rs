@@ -14,7 +14,7 @@ pub use nft::Nft;
 pub use routes::{KernelRoutes, Resolved};
 
 use super::{Change, Dataplane, Outcome, State};
-use crate::nft::Name;
+use crate::nft::{Counted, Name};
 
 /// The dataplane that is real.
 pub struct Kernel {
@@ -30,6 +30,14 @@ impl Kernel {
     /// When the kernel gives no socket.
     pub fn open(table: impl Into<Name>) -> std::io::Result<Self> {
         Ok(Self { nft: Nft::open(table)?, routes: KernelRoutes::open()? })
+    }
+
+    /// What our rules have counted.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn counters(&mut self) -> std::io::Result<Vec<Counted>> {
+        self.nft.counters()
     }
 
     /// Asks where packets to `address` would go; see [`KernelRoutes::resolve`].
