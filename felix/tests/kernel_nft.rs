@@ -351,3 +351,114 @@ fn a_dump_that_the_growing_hash_table_tears_is_never_taken_for_the_truth() {
         }
     });
 }
+
+#[test]
+fn rules_count_packets_and_keep_their_counts_when_others_change() {
+    in_fresh_namespace(|| {
+        let base = Base {
+            kind: ChainType::Filter,
+            hook: Hook::Output,
+            priority: 0,
+            policy: Policy::Accept,
+        };
+        let dropped = Rule::new([l4proto(17), counter(), drop()]).comment("no policy allows it");
+        let mut table = Table::new("ocicat");
+        table.chains.insert("on-output".into(), Chain::base(base, [dropped]));
+        let mut nft = Nft::open("ocicat").unwrap();
+        nft.commit(&create(&table)).unwrap();
+        output("ip", &["link", "set", "lo", "up"], "").unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..3 {
+            // The drop shows as an error of the sender.
+            let _ = socket.send_to(b"hello", "127.0.0.1:9");
+        }
+        let mut goal = table.clone();
+        goal.chains.insert("other".into(), Chain::default());
+        nft.commit(&diff(&goal, &table)).unwrap();
+        let counted = Counted {
+            chain: "on-output".into(),
+            comment: Some("no policy allows it".into()),
+            packets: 3,
+            bytes: 3 * (20 + 8 + 5),
+        };
+        assert_eq!(nft.counters().unwrap(), [counted]);
+    });
+}
+
+/// `chains` group chains of three rules behind one dispatch map, and peers in maps of 1,000.
+fn large(chains: u32, peers: u32) -> Table {
+    let mut table = Table::new("ocicat");
+    let mut pods = Set::new(SetType {
+        key: tables::FROM_POD,
+        kind: SetKind::Verdicts,
+        matching: Matching::Exact,
+    });
+    for n in 0..chains {
+        let map = format!("peers-{}", n % peers.div_ceil(1_000));
+        let rules = [
+            Rule::new([l4proto(6), dport(80), accept()]),
+            Rule::new([vmap([Field::IpSaddr], map.as_str())]),
+            Rule::new([counter(), drop()]),
+        ];
+        let name = format!("group-{n}");
+        table.chains.insert(name.as_str().into(), Chain::regular(rules));
+        let pod = Key::exact(&[Part::Ifname(&format!("oci{n:011x}"))]);
+        pods.elements.insert(pod, Some(Verdict::goto(name)));
+    }
+    for n in 0..peers {
+        let map = table.sets.entry(format!("peers-{}", n / 1_000).into());
+        let key = Key::from(Ipv4Addr::from(n));
+        map.or_insert_with(|| Set::new(PEERS)).elements.insert(key, Some(Verdict::Return));
+    }
+    table.sets.insert("from-pods".into(), pods);
+    let base =
+        Base { kind: ChainType::Filter, hook: Hook::Forward, priority: 0, policy: Policy::Accept };
+    let dispatch = Rule::new([vmap([Field::Iifname], "from-pods")]);
+    table.chains.insert("on-forward".into(), Chain::base(base, [dispatch]));
+    table
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, with --release and --nocapture"]
+fn how_long_changes_take_in_a_large_table() {
+    use std::time::Instant;
+    in_fresh_namespace(|| {
+        let table = large(2_000, 100_000);
+        let mut nft = Nft::open("ocicat").unwrap();
+        let timed = |what: &str, work: &mut dyn FnMut()| {
+            let start = Instant::now();
+            work();
+            eprintln!("{what}: {:?}", start.elapsed());
+        };
+        let mut all = Transaction::new("ocicat");
+        timed("diff from nothing", &mut || all = create(&table));
+        timed("encode", &mut || {
+            let batch = encode(&all, None, 1);
+            eprintln!("{} messages, {} bytes", batch.ops.len(), batch.bytes.len());
+        });
+        timed("load (encode and commit)", &mut || nft.commit(&all).unwrap());
+        timed("read back", &mut || assert!(nft.read().unwrap() == table));
+        timed("read back again", &mut || assert!(nft.read().unwrap() == table));
+        timed("diff of equals", &mut || assert!(diff(&table, &table.clone()).is_empty()));
+        let new = || Key::from(Ipv4Addr::new(192, 0, 2, 1));
+        let mut times: Vec<_> = (0..400)
+            .map(|n| {
+                let start = Instant::now();
+                let mut one = Transaction::new("ocicat");
+                if n % 2 == 0 {
+                    one.add_elements("peers-7", PEERS, [Element::verdict(new(), Verdict::Return)]);
+                } else {
+                    one.delete_elements("peers-7", PEERS, [new()]);
+                }
+                nft.commit(&one).unwrap();
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        eprintln!("one element: p50 {:?}, p99 {:?}, max {:?}", times[200], times[396], times[399]);
+        let mut goal = table.clone();
+        goal.chains.insert("group-7".into(), Chain::regular([Rule::new([counter(), drop()])]));
+        let change = diff(&goal, &table);
+        timed("one chain rewritten", &mut || nft.commit(&change).unwrap());
+    });
+}

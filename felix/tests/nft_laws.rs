@@ -27,6 +27,74 @@ proptest! {
     }
 }
 
+/// What a kernel would send back of a batch: the bodies of its messages, which have the same form.
+fn push_all(bytes: &[u8]) -> Table {
+    let mut dump = Dump::new("ocicat");
+    let mut rest = bytes;
+    while let Some((header, _)) = rest.split_first_chunk::<16>() {
+        let len = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let Some(message) = rest.get(..len).filter(|_| len >= 16) else { break };
+        // What is incomplete is refused; it must not panic.
+        let _ = dump.push(header[4], &message[16..]);
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    dump.finish()
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_decodes_to_the_same_table(table in tables::any_table()) {
+        let batch = encode(&diff(&table, &Table::new("ocicat")), None, 1);
+        let decoded = push_all(&batch.bytes);
+        prop_assert_eq!(decoded.to_string(), table.to_string());
+        prop_assert_eq!(decoded, table);
+    }
+
+    #[test]
+    fn damaged_messages_are_refused_or_read_as_something_else(
+        table in tables::any_table(),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = encode(&diff(&table, &Table::new("ocicat")), None, 1).bytes;
+        for (at, byte) in damage {
+            // The headers stay, so that the damage reaches the attributes.
+            let at = at.index(bytes.len());
+            if at % 4 != 0 {
+                bytes[at] ^= byte;
+            }
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        let read = push_all(&bytes);
+        let _ = read.to_string();
+        let _ = encode(&diff(&read, &table), Some(1), 1);
+    }
+
+    #[test]
+    fn any_bytes_at_all_are_no_panic(kind in 0..20u8, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let mut dump = Dump::new("ocicat");
+        let _ = dump.push(kind, &bytes);
+        let _ = dump.finish().to_string();
+    }
+}
+
+#[test]
+fn a_long_list_of_elements_is_split_and_every_message_knows_its_change() {
+    let of = SetType { key: tables::PEERS6, kind: SetKind::Members, matching: Matching::Exact };
+    let peers =
+        (0..5_000u32).map(|n| Element::member(Key::from(std::net::Ipv6Addr::from(u128::from(n)))));
+    let mut change = Transaction::new("ocicat");
+    change.add_elements("peers", of, peers);
+    change.delete_elements("peers", of, [Key::from(std::net::Ipv6Addr::LOCALHOST)]);
+    let batch = encode(&change, Some(7), 100);
+    assert!(batch.ops.len() > 3);
+    assert_eq!(batch.op_of(100), None, "the batch itself");
+    assert_eq!(batch.op_of(101), Some(0));
+    assert_eq!(batch.op_of(batch.acknowledged()), Some(1));
+    assert_eq!(batch.op_of(batch.acknowledged() + 1), None, "the end of the batch");
+    assert!(change.ops[0].summary("ocicat").ends_with('…'));
+}
+
 #[test]
 fn an_unchanged_chain_is_not_rewritten() {
     let chain = |port| Chain::regular([Rule::new([dport(port), counter(), accept()])]);

@@ -13,8 +13,7 @@ pub use route::{
     NextHop, Onlink, PROTOCOL, Resolved, Route, RouteChanges, RouteKey, RouteKind, Routes,
 };
 
-use std::fmt;
-use std::net::IpAddr;
+use std::{collections::HashSet, fmt, net::IpAddr};
 
 use crate::nft::{Table, Transaction};
 
@@ -77,10 +76,10 @@ impl Outcome {
             return Ok(());
         }
         change.nft.apply_to(&mut mirror.table)?;
-        let failed = |route: &Route| self.routes.iter().any(|failure| failure.route == *route);
+        let failed: HashSet<RouteKey> = self.routes.iter().map(|f| f.route.key()).collect();
         let mut done = change.routes.clone();
         for list in [&mut done.delete, &mut done.replace, &mut done.add] {
-            list.retain(|route| !failed(route));
+            list.retain(|route| !failed.contains(&route.key()));
         }
         done.apply_to(&mut mirror.routes);
         Ok(())

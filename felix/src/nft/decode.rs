@@ -14,7 +14,7 @@ use super::{
         Verdict,
     },
     uapi::*,
-    wire::{attributes, be32, find, string},
+    wire::{attributes, be32, be64, find, string},
 };
 
 /// A message of a dump that lacks what the kernel always sends.
@@ -25,6 +25,37 @@ pub struct DecodeError {
     pub message: u8,
     /// What is missing.
     pub what: &'static str,
+}
+
+/// What a rule of ours has counted since it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The rule's chain.
+    pub chain: Name,
+    /// The rule's comment, which is what tells rules of a chain apart.
+    pub comment: Option<Name>,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, headers included.
+    pub bytes: u64,
+}
+
+impl Counted {
+    /// The counter of a rule in a dump of rules; `None` when the rule has none, or is not of `table`.
+    pub(crate) fn in_rule(table: &str, payload: &[u8]) -> Option<Self> {
+        let body = payload.get(4..)?;
+        find(body, NFTA_RULE_TABLE).and_then(string).filter(|name| *name == table)?;
+        let chain = find(body, NFTA_RULE_CHAIN).and_then(string)?.into();
+        let counter = attributes(find(body, NFTA_RULE_EXPRESSIONS)?)
+            .find(|(_, e)| find(e, NFTA_EXPR_NAME).and_then(string) == Some("counter"))
+            .and_then(|(_, expression)| find(expression, NFTA_EXPR_DATA))?;
+        Some(Self {
+            chain,
+            comment: find(body, NFTA_RULE_USERDATA).and_then(comment),
+            packets: find(counter, NFTA_COUNTER_PACKETS).and_then(be64)?,
+            bytes: find(counter, NFTA_COUNTER_BYTES).and_then(be64)?,
+        })
+    }
 }
 
 /// Collects the messages of dumps into one table.

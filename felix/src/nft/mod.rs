@@ -21,7 +21,7 @@ mod transaction;
 pub(crate) mod uapi;
 pub(crate) mod wire;
 
-pub use decode::{DecodeError, Dump};
+pub use decode::{Counted, DecodeError, Dump};
 pub use diff::diff;
 pub use encode::{Batch, encode};
 pub(crate) use encode::{INET_HEADER, message_type};

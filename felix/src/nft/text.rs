@@ -55,16 +55,14 @@ impl Display for Transaction {
 impl Op {
     /// The change as one line of `nft -f`, without the newline, long lists of elements cut.
     pub fn summary(&self, table: &str) -> String {
-        const MOST: usize = 160;
-        let mut line = String::new();
-        // Writing to a String cannot fail.
-        let _ = write!(line, "{}", OpIn(self, table));
-        line.truncate(line.trim_end().len());
-        if line.len() > MOST {
-            line.truncate(line.floor_char_boundary(MOST));
-            line.push('…');
+        let mut line = Cut { text: String::new(), left: 160 };
+        // Fails when there is enough text.
+        let whole = write!(line, "{}", OpIn(self, table)).is_ok();
+        line.text.truncate(line.text.trim_end().len());
+        if !whole {
+            line.text.push('…');
         }
-        line
+        line.text
     }
 
     fn write(&self, table: &str, f: &mut Formatter<'_>) -> fmt::Result {
@@ -94,6 +92,21 @@ impl Op {
                 writeln!(f, "delete element inet {table} {set} {{ {elements} }}")
             }
         }
+    }
+}
+
+/// Takes so many bytes and no more: an operation may be 100,000 elements.
+struct Cut {
+    text: String,
+    left: usize,
+}
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = text.floor_char_boundary(self.left);
+        self.text.push_str(&text[..end]);
+        self.left -= end;
+        if end < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

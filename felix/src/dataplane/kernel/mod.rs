@@ -16,7 +16,7 @@ pub use routes::KernelRoutes;
 use std::net::IpAddr;
 
 use super::{Change, Dataplane, Outcome, Resolved, State};
-use crate::nft::Name;
+use crate::nft::{Counted, Name};
 use sysctl::{ReversePath, Setting};
 
 /// The dataplane that is real.
@@ -33,6 +33,14 @@ impl Kernel {
     /// When the kernel gives no socket.
     pub fn open(table: impl Into<Name>) -> std::io::Result<Self> {
         Ok(Self { nft: Nft::open(table)?, routes: KernelRoutes::open()? })
+    }
+
+    /// What our rules have counted.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn counters(&mut self) -> std::io::Result<Vec<Counted>> {
+        self.nft.counters()
     }
 }
 

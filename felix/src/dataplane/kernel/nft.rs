@@ -13,7 +13,7 @@ use super::{
     socket::{Answer, Dumped, Socket},
 };
 use crate::nft::{
-    Batch, Dump, INET_HEADER, Name, Table, Transaction, encode, message_type,
+    Batch, Counted, Dump, INET_HEADER, Name, Table, Transaction, encode, message_type,
     uapi::*,
     wire::{self, Header},
 };
@@ -146,6 +146,20 @@ impl Nft {
             None => Ok(dumped),
             Some(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         }
+    }
+
+    /// The counters of our rules.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn counters(&mut self) -> io::Result<Vec<Counted>> {
+        let mut counted = Vec::new();
+        let Self { table, socket, .. } = self;
+        let body = |w: &mut wire::Writer| w.raw(&INET_HEADER);
+        socket.dump(message_type(NFT_MSG_GETRULE), body, |_, payload| {
+            counted.extend(Counted::in_rule(table, payload));
+        })?;
+        Ok(counted)
     }
 
     /// Commits the transaction: all of it or nothing.
