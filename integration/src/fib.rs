@@ -5,8 +5,10 @@
 //! reads both tables, and tells the kernel the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
@@ -20,6 +22,9 @@ use crate::netns::Netns;
 
 /// The mark of our routes in the router's kernel; the number that zebra uses for BGP.
 const PROTOCOL: u8 = 186;
+
+/// Worse than a connected network, whose route must never be replaced by what a neighbor says.
+const METRIC: u8 = 20;
 
 type Fib = BTreeMap<IpNet, BTreeSet<IpAddr>>;
 
@@ -49,10 +54,11 @@ pub(crate) fn mirror(netns: &Netns) -> Result<()> {
     }
 }
 
-/// Starts [`mirror`] in the router's namespace.
-pub(crate) fn spawn(netns: &Netns) -> Result<Child> {
+/// Starts [`mirror`] in the router's namespace. What it complains of goes to `log`.
+pub(crate) fn spawn(netns: &Netns, log: &Path) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["mirror", netns.name()]).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(["mirror", netns.name()]).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(File::create(log)?);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     netns.spawn(&mut command)
 }
@@ -99,13 +105,13 @@ fn best(table: &Table) -> Fib {
 fn difference(installed: &Fib, wanted: &Fib) -> String {
     let mut lines = String::new();
     for prefix in installed.keys().filter(|prefix| !wanted.contains_key(prefix)) {
-        lines.push_str(&format!("route del {prefix} proto {PROTOCOL}\n"));
+        lines.push_str(&format!("route del {prefix} proto {PROTOCOL} metric {METRIC}\n"));
     }
     for (prefix, hops) in wanted {
         if installed.get(prefix) != Some(hops) {
             let hops: Vec<String> = hops.iter().map(|hop| format!("nexthop via {hop}")).collect();
             lines
-                .push_str(&format!("route replace {prefix} proto {PROTOCOL} {}\n", hops.join(" ")));
+                .push_str(&format!("route replace {prefix} proto {PROTOCOL} metric {METRIC} {}\n", hops.join(" ")));
         }
     }
     lines
@@ -126,7 +132,8 @@ mod tests {
         let after = Fib::from([(net("10.1.0.0/24"), hop("10.0.3.2"))]);
         assert_eq!(
             difference(&before, &after),
-            "route del 10.2.0.0/24 proto 186\nroute replace 10.1.0.0/24 proto 186 nexthop via 10.0.3.2\n"
+            "route del 10.2.0.0/24 proto 186 metric 20\n\
+             route replace 10.1.0.0/24 proto 186 metric 20 nexthop via 10.0.3.2\n"
         );
         assert_eq!(difference(&after, &after), "");
     }
