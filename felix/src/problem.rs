@@ -26,6 +26,12 @@ impl Problem {
     }
 }
 
+impl From<ocicat_policy::Problem> for Problem {
+    fn from(problem: ocicat_policy::Problem) -> Self {
+        Self::new(problem.object, problem.field, problem.fault)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_empty() {

@@ -69,7 +69,7 @@ pub fn spawn(config: Config) -> io::Result<Running> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The standard library's only source of randomness; jitter needs no better one.
     let seed = RandomState::new().build_hasher().finish();
-    let driver = async { Driver::new(config, seed, requests, news).run().await };
+    let driver = async move { Driver::new(config, seed, requests, news).run().await };
     let body = move || runtime.block_on(driver);
     let thread = std::thread::Builder::new().name("bgp".into()).spawn(body)?;
     Ok(Running { handle: Handle { commands }, events, thread })

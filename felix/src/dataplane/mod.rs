@@ -9,9 +9,12 @@ mod memory;
 pub mod route;
 
 pub use memory::Memory;
-pub use route::{NextHop, Onlink, PROTOCOL, Route, RouteChanges, RouteKey, RouteKind, Routes};
+pub use route::{
+    NextHop, Onlink, PROTOCOL, Resolved, Route, RouteChanges, RouteKey, RouteKind, Routes,
+};
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::nft::{Table, Transaction};
 
@@ -136,10 +139,10 @@ pub enum RouteError {
     #[error("interface {0} does not exist")]
     NoInterface(String),
     /// A route that is not ours has the same destination and metric; it was left alone.
-    #[error("a route of protocol {protocol} is in its place")]
+    #[error("another program's route (protocol {protocol:?}) is in its place")]
     Foreign {
-        /// Whose: `rtm_protocol`, as in `/etc/iproute2/rt_protos`.
-        protocol: u8,
+        /// Whose, if known: `rtm_protocol`, as in `/etc/iproute2/rt_protos`.
+        protocol: Option<u8>,
     },
     /// The kernel refused.
     #[error("the kernel refused it: {}", std::io::Error::from_raw_os_error(*.0))]
@@ -156,4 +159,22 @@ pub trait Dataplane {
 
     /// Makes a change.
     fn apply(&mut self, change: &Change) -> Outcome;
+
+    /// The way to an address, as its tables have it; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn resolve(&mut self, address: IpAddr) -> std::io::Result<Option<Resolved>>;
+
+    /// Sets the node up as a router. Gives what could not be done.
+    fn prepare_node(&mut self) -> Vec<String>;
+
+    /// Sets up the node's end of a pod's interface. Gives what could not be done.
+    fn adopt(&mut self, interface: &str) -> Vec<String>;
+
+    /// Forgets tracked connections of an address whose owner has gone.
+    ///
+    /// # Errors
+    /// When they cannot be forgotten: the next owner may get the old one's packets.
+    fn forget(&mut self, address: IpAddr) -> std::io::Result<usize>;
 }

@@ -94,6 +94,18 @@ pub enum Onlink {
     Yes,
 }
 
+/// Where a packet to some address would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The routers, or the address itself where it is on the link.
+    pub hops: Vec<NextHop>,
+    /// The destination of the route that was found. Whoever installs a route over these hops makes sure
+    /// that it is not this one.
+    pub matched: IpNet,
+    /// Whose route that is (`rtm_protocol`).
+    pub protocol: u8,
+}
+
 /// Our routes, by key.
 pub type Routes = BTreeMap<RouteKey, Route>;
 

@@ -62,6 +62,11 @@ impl Writer {
         self.attribute(kind, &value.to_be_bytes());
     }
 
+    /// A number in the host's byte order.
+    pub(crate) fn ne32(&mut self, kind: u16, value: u32) {
+        self.attribute(kind, &value.to_ne_bytes());
+    }
+
     /// A string with its final zero.
     pub(crate) fn string(&mut self, kind: u16, value: &str) {
         self.attribute_with(kind, |w| {
@@ -72,6 +77,11 @@ impl Writer {
 
     pub(crate) fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
         self.attribute_with(kind | NESTED, body);
+    }
+
+    /// A nest without the flag that says so, as the older families have it.
+    pub(crate) fn plain_nest(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
+        self.attribute_with(kind, body);
     }
 
     fn attribute_with(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {

@@ -54,6 +54,11 @@ impl Nft {
         self.socket.port()
     }
 
+    /// The name of our table.
+    pub fn table(&self) -> &Name {
+        &self.table
+    }
+
     /// Reads our table; an empty one when there is none.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use nix::sys::socket::{
 use crate::nft::wire::{self, Header, Writer};
 
 pub(super) const NLM_F_REQUEST: u16 = 1;
+pub(super) const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
@@ -191,6 +192,12 @@ impl Socket {
             None | Some(0) => Ok(dumped),
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
         }
+    }
+
+    /// Lets the kernel judge request headers strictly, which also makes it filter dumps.
+    pub(super) fn check_strictly(&self) -> io::Result<()> {
+        const NETLINK_GET_STRICT_CHK: libc::c_int = 12;
+        set_option(self.fd.as_fd(), libc::SOL_NETLINK, NETLINK_GET_STRICT_CHK, &1)
     }
 
     /// Hides notifications of what the socket with address `port` did, before they cost room in the
