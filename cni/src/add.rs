@@ -40,11 +40,9 @@ impl Add {
                 "prevResult is set: ocicat-cni makes the interface and must be first in its list";
             return Err(Error::new(Code::InvalidConfig, msg));
         }
-        let netns = open_netns(&container)?;
+        let kernel = open_kernel(&container)?;
         let node = Node::read(&config.state)?;
         let connection = Connection::open(&config.socket, config.policy_timeout)?;
-        let kernel = Kernel::open(netns)
-            .map_err(|error| Error::new(Code::Io, format!("opening netlink sockets: {error}")))?;
         let store = Store::open(&config.state)?;
         let mut notes = Vec::new();
         let endpoint = reserve(&store.lock()?, &node, &container, pod, &mut notes)?;
@@ -66,19 +64,19 @@ impl Add {
 
     /// Does every step, or undoes those it did. Gives the result, and what the operator should know.
     pub fn run(mut self) -> Result<(Success, Vec<String>), Error> {
-        let mut done = Vec::new();
-        for step in self.steps() {
-            if let Err(error) = self.apply(&step) {
-                return Err(self.undo(&done, error));
+        let steps = self.steps();
+        for (count, step) in (1..).zip(&steps) {
+            if let Err(error) = self.apply(step) {
+                // The step that failed may be half done.
+                return Err(self.undo(&steps[..count], error));
             }
-            done.push(step);
         }
         match self.success() {
             Ok(success) => {
                 self.notes.append(&mut self.kernel.notes);
                 Ok((success, self.notes))
             }
-            Err(error) => Err(self.undo(&done, error)),
+            Err(error) => Err(self.undo(&steps, error)),
         }
     }
 
@@ -108,8 +106,10 @@ impl Add {
     /// The record may be gone: a runtime that lost its patience has sent a DEL meanwhile.
     fn commit(&mut self) -> Result<(), Error> {
         let locked = self.store.lock()?;
-        if locked.store().endpoint(&self.endpoint.id())?.is_none() {
-            let msg = format!("{} was deleted while it was being added", self.endpoint.id());
+        let stage = locked.store().endpoint(&self.endpoint.id())?.map(|endpoint| endpoint.stage);
+        if stage != Some(Stage::Reserved) {
+            let what = if stage.is_none() { "deleted" } else { "superseded" };
+            let msg = format!("{} was {what} while it was being added", self.endpoint.id());
             return Err(Error::new(Code::TryAgainLater, msg));
         }
         self.endpoint.stage = Stage::Attached;
@@ -161,15 +161,17 @@ impl Add {
     }
 }
 
-/// Opens the container's network namespace.
-pub(crate) fn open_netns(container: &Container) -> Result<Netns, Error> {
+/// Opens the node's and the container's side of the kernel.
+pub(crate) fn open_kernel(container: &Container) -> Result<Kernel, Error> {
     let Some(path) = &container.netns else {
         return Err(Error::new(Code::InvalidEnvironment, "CNI_NETNS is empty"));
     };
-    Netns::open(path).map_err(|error| {
+    let netns = Netns::open(path).map_err(|error| {
         let msg = format!("CNI_NETNS {:?} cannot be used: {error}", path.display().to_string());
         Error::new(Code::InvalidEnvironment, msg)
-    })
+    })?;
+    Kernel::open(netns)
+        .map_err(|error| Error::new(Code::Io, format!("opening netlink sockets: {error}")))
 }
 
 /// Tells the daemon that an endpoint is gone.

@@ -8,9 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::add::open_netns;
+use crate::add::open_kernel;
 use crate::endpoint::{Endpoint, Stage};
-use crate::linux::Kernel;
 use crate::plan::{self, Step};
 use crate::spec::{Code, Config, Environment, Error};
 use crate::store::Store;
@@ -21,14 +20,12 @@ pub(crate) fn check(environment: &Environment, config: &Config) -> Result<(), Er
     let Some(previous) = &config.previous else {
         return Err(Error::new(Code::InvalidConfig, "CHECK without prevResult"));
     };
-    let netns = open_netns(&container)?;
+    let mut kernel = open_kernel(&container)?;
     let Some(endpoint) = Store::open(&config.state)?.endpoint(&container.id())? else {
         let msg = format!("there is no record of {}", container.id());
         return Err(Error::new(Code::Damaged, msg));
     };
     let mut damage = contradictions(&endpoint, previous);
-    let mut kernel = Kernel::open(netns)
-        .map_err(|error| Error::new(Code::Io, format!("opening netlink sockets: {error}")))?;
     // The MTU is not verified: a plugin later in the chain may have lowered it.
     for step in plan::attach(&endpoint, 0) {
         if let Step::Kernel(change) = step {
@@ -44,8 +41,10 @@ pub(crate) fn check(environment: &Environment, config: &Config) -> Result<(), Er
 /// Where the record and the result that the runtime kept do not agree. A later plugin may have added to the result.
 fn contradictions(endpoint: &Endpoint, previous: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    if endpoint.stage != Stage::Attached {
-        found.push(format!("the record of {} is incomplete", endpoint.id()));
+    match endpoint.stage {
+        Stage::Attached => {}
+        Stage::Reserved => found.push(format!("the ADD of {} did not end", endpoint.id())),
+        Stage::Superseded => found.push("the pod has a newer sandbox".to_owned()),
     }
     let named: BTreeSet<&str> =
         list(previous, "interfaces").filter_map(|interface| interface["name"].as_str()).collect();

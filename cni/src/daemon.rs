@@ -36,6 +36,9 @@ const LONGEST_RESPONSE: usize = 1 << 20;
 #[serde(tag = "method", content = "params", rename_all = "lowercase")]
 pub enum Request {
     /// Enforce the policy of this endpoint; answered with [`Attached`] when it is in the kernel.
+    ///
+    /// It comes before the interface exists, and again if an ADD is repeated. Another endpoint with the same host
+    /// interface is superseded by it: the pod has a new sandbox.
     Attach(Endpoint),
     /// This endpoint is gone; answered with an empty object. The pod may have a new sandbox under the same interface
     /// name by now: container id and interface tell which one is meant.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::add::withdraw;
-use crate::endpoint::{Endpoint, EndpointId, INTERFACE_PREFIX, UnixMillis};
+use crate::endpoint::{Endpoint, EndpointId, Stage, UnixMillis};
 use crate::linux::{self, Netns};
 use crate::spec::{Code, Config, Container, Environment, Error};
 use crate::store::{Store, StoreError};
@@ -96,14 +96,16 @@ impl<'a> Removal<'a> {
     /// The index of the attachment's interface on the node. `None` if it is gone, or if the interface of that name
     /// belongs to a newer sandbox of the same pod.
     ///
-    /// Under the lock, since an ADD writes its record before it makes its interface: an interface that is there while
-    /// no other record names it is this attachment's. The index cannot come to mean another interface, as the name can.
+    /// Under the lock, in which an ADD supersedes the older record before it makes its interface. The index cannot come
+    /// to mean another interface, as the name can.
     fn own_link(&self, endpoint: &Endpoint) -> Result<Option<u32>, Error> {
         let _locked = self.store.lock()?;
-        let superseded = self.store.records()?.endpoints.iter().any(|other| {
-            other.id() != endpoint.id() && other.host_interface == endpoint.host_interface
-        });
-        if superseded { Ok(None) } else { Ok(linux::host_link_index(&endpoint.host_interface)?) }
+        match self.store.endpoint(&endpoint.id())?.map(|endpoint| endpoint.stage) {
+            None | Some(Stage::Superseded) => Ok(None),
+            Some(Stage::Reserved | Stage::Attached) => {
+                Ok(linux::host_link_index(&endpoint.host_interface)?)
+            }
+        }
     }
 }
 
@@ -112,5 +114,5 @@ fn remove_pair(container: &Container) -> Result<(), Error> {
     let Some(path) = &container.netns else { return Ok(()) };
     // A namespace that is gone has taken its interfaces along.
     let Ok(netns) = Netns::open(path) else { return Ok(()) };
-    Ok(linux::remove_pod_link(&netns, &container.ifname, INTERFACE_PREFIX)?)
+    Ok(linux::remove_pod_link(&netns, &container.ifname)?)
 }

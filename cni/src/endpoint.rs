@@ -51,6 +51,9 @@ pub enum Stage {
     Reserved,
     /// Interfaces, routes and policy are in place: ADD has succeeded, or died just before it could say so.
     Attached,
+    /// A newer sandbox of the same pod has taken over the host interface. The record keeps the addresses until its own
+    /// sandbox is deleted.
+    Superseded,
 }
 
 impl Endpoint {

@@ -57,8 +57,10 @@ pub enum Step {
 /// A change in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Remove a host interface, if there is one of this name.
-    RemoveLink(String),
+    /// Remove what an older sandbox of the pod has left under this name, if anything.
+    RemoveStale(String),
+    /// Remove the pair that this very attachment has made, if it has come so far.
+    RemoveVeth(String),
     /// Create the pair, each end in its place.
     AddVeth {
         /// Name on the node.
@@ -130,7 +132,7 @@ pub fn attach(endpoint: &Endpoint, mtu: u32) -> Vec<Step> {
     let pod = format!("{}/{}", endpoint.namespace, endpoint.pod);
     let (host, device) = (endpoint.host_interface.clone(), endpoint.ifname.clone());
     let mut steps =
-        vec![Step::Kernel(Change::RemoveLink(host.clone())), Step::Announce(pod.clone())];
+        vec![Step::Kernel(Change::RemoveStale(host.clone())), Step::Announce(pod.clone())];
     let mut changes = vec![Change::AddVeth { host, pod: device, mtu }];
     changes.extend(node_side(endpoint));
     changes.extend(pod_side(endpoint));
@@ -243,11 +245,12 @@ impl Step {
     pub fn undo(&self) -> Option<Self> {
         match self {
             Self::Kernel(Change::AddVeth { host, .. }) => {
-                Some(Self::Kernel(Change::RemoveLink(host.clone())))
+                Some(Self::Kernel(Change::RemoveVeth(host.clone())))
             }
             Self::Announce(pod) => Some(Self::Withdraw(pod.clone())),
             Self::Kernel(
-                Change::RemoveLink(_)
+                Change::RemoveStale(_)
+                | Change::RemoveVeth(_)
                 | Change::SetMac(..)
                 | Change::Sysctl(..)
                 | Change::Up(..)
@@ -277,7 +280,7 @@ impl fmt::Display for Step {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RemoveLink(name) => write!(f, "ip link delete {name}"),
+            Self::RemoveStale(name) | Self::RemoveVeth(name) => write!(f, "ip link delete {name}"),
             Self::AddVeth { host, pod, mtu } => write!(
                 f,
                 "ip link add {host} mtu {mtu} type veth peer name {pod} mtu {mtu} netns $pod"

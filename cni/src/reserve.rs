@@ -40,7 +40,15 @@ pub(crate) fn reserve(
     };
     refuse_namesake(&records, &endpoint)?;
     locked.put(&endpoint)?;
+    // Last: after a crash before this the interface is still the old sandbox's.
+    for old in records.endpoints.iter().filter(|old| is_superseded(old, &endpoint)) {
+        locked.put(&Endpoint { stage: Stage::Superseded, ..old.clone() })?;
+    }
     Ok(endpoint)
+}
+
+fn is_superseded(old: &Endpoint, new: &Endpoint) -> bool {
+    old.host_interface == new.host_interface && old.id() != new.id()
 }
 
 /// The addresses of an ADD of the same attachment that was interrupted, or new ones.
@@ -55,7 +63,7 @@ fn addresses(
     cidrs.retain(|cidr| cidr.addr().is_ipv4() || node.ipv6);
     let id = container.id();
     if let Some(left) = records.endpoints.iter().find(|endpoint| endpoint.id() == id) {
-        if left.stage == Stage::Attached {
+        if left.stage != Stage::Reserved {
             return Err(Error::new(Code::AlreadyAttached, format!("{id} is attached already")));
         }
         let fits = |address| cidrs.iter().any(|cidr| cidr.contains(address));

@@ -1,10 +1,11 @@
 //! Our netlink form against the kernel, and against nft.
 
 use ocicat_felix::{
-    dataplane::kernel::Nft,
+    dataplane::{CommitError, kernel::Nft},
     nft::{statement::*, *},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
+use std::net::Ipv4Addr;
 
 #[path = "tables/netns.rs"]
 mod netns;
@@ -160,16 +161,21 @@ fn random_changes_reach_the_goal_in_the_kernel() {
 }
 
 #[test]
-fn nft_accepts_the_text_of_every_change() {
+fn nft_does_what_the_text_of_a_change_says() {
     in_fresh_namespace(|| {
-        let mut runner = TestRunner::new(ProptestConfig { cases: 60, ..ProptestConfig::default() });
+        let mut runner =
+            TestRunner::new(ProptestConfig { cases: 100, ..ProptestConfig::default() });
         let tables = (tables::any_table(), tables::any_table());
         runner
             .run(&tables, |(from, to)| {
-                let text =
-                    [create(&from), diff(&to, &from)].map(|change| change.to_string()).concat();
-                let checked = output("nft", &["-c", "-f", "-"], &text);
-                prop_assert!(checked.is_ok(), "{}\n{}", checked.unwrap_err(), text);
+                for change in [create(&from), diff(&to, &from)] {
+                    let loaded = output("nft", &["-f", "-"], &change.to_string());
+                    prop_assert!(loaded.is_ok(), "{}\n{}", loaded.unwrap_err(), change);
+                }
+                let mut nft = Nft::open("ocicat").unwrap();
+                let there = nft.read().unwrap();
+                nft.commit(&Transaction::uninstall("ocicat")).unwrap();
+                prop_assert_eq!(there.to_string(), to.to_string());
                 Ok(())
             })
             .unwrap();
@@ -210,6 +216,138 @@ fn nft_lists_what_we_wrote_as_we_print_it() {
             "elements = { fd00::/8 }",
         ] {
             assert!(ours.contains(&line.to_owned()), "{line}\n{listed}");
+        }
+    });
+}
+
+fn port_map(range: std::ops::Range<u16>) -> Vec<Element> {
+    let port = |port| Key::exact(&[Part::Proto(6), Part::Port(port)]);
+    range.map(|n| Element::verdict(port(n), Verdict::Drop)).collect()
+}
+
+const PORT_MAP: SetType =
+    SetType { key: tables::PORTS, kind: SetKind::Verdicts, matching: Matching::Exact };
+
+#[test]
+fn a_refused_transaction_changes_nothing_and_names_each_change_that_failed() {
+    in_fresh_namespace(|| {
+        let mut nft = Nft::open("ocicat").unwrap();
+        nft.commit(&create(&showcase())).unwrap();
+        let mut change = Transaction::new("ocicat");
+        change.add_elements("ports-a", PORT_MAP, port_map(1..3));
+        change.add_elements("nowhere", PORT_MAP, port_map(1..2));
+        change.ops.push(Op::DeleteChain("class-a".into()));
+        let error = nft.commit(&change).unwrap_err();
+        let CommitError::Rejected(rejections) = error else { panic!("{error}") };
+        let failed: Vec<String> = rejections.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            failed,
+            [
+                "add element inet ocicat nowhere { tcp . 1 : drop }: \
+                 No such file or directory (os error 2)",
+                "delete chain inet ocicat class-a: Device or resource busy (os error 16)",
+            ]
+        );
+        assert_eq!(nft.read().unwrap(), showcase());
+    });
+}
+
+#[test]
+fn commits_of_others_to_other_tables_do_not_disturb() {
+    in_fresh_namespace(|| {
+        let (mut ours, mut theirs) = (Nft::open("ocicat").unwrap(), Nft::open("other").unwrap());
+        ours.commit(&create(&showcase())).unwrap();
+        let other = Table { name: "other".into(), ..showcase() };
+        for n in 0..20 {
+            theirs.commit(&create(&other)).unwrap();
+            theirs.commit(&Transaction::uninstall("other")).unwrap();
+            let mut change = Transaction::new("ocicat");
+            change.add_elements("ports-a", PORT_MAP, port_map(1000 + n..1001 + n));
+            ours.commit(&change).unwrap();
+        }
+        assert_eq!(ours.read().unwrap().sets["ports-a"].elements.len(), 21);
+    });
+}
+
+#[test]
+fn what_others_do_to_our_table_is_noticed_before_the_next_commit_and_repaired() {
+    in_fresh_namespace(|| {
+        let goal = showcase();
+        let (mut ours, mut theirs) = (Nft::open("ocicat").unwrap(), Nft::open("ocicat").unwrap());
+        ours.commit(&create(&goal)).unwrap();
+        theirs.read().unwrap();
+        let mut foreign = Transaction::new("ocicat");
+        foreign.ops.push(Op::FlushChain("group-a".into()));
+        foreign.ops.push(Op::AddChain("intruder".into(), None));
+        foreign.add_elements("ports-a", PORT_MAP, port_map(100..1000));
+        theirs.commit(&foreign).unwrap();
+        let mut change = Transaction::new("ocicat");
+        change.add_elements("ports-a", PORT_MAP, port_map(2000..2001));
+        assert!(matches!(ours.commit(&change), Err(CommitError::Drifted(_))));
+        let repair = diff(&goal, &ours.read().unwrap());
+        ours.commit(&repair).unwrap();
+        assert_eq!(ours.read().unwrap(), goal);
+    });
+}
+
+#[test]
+fn rules_and_sets_that_are_not_ours_to_make_are_replaced() {
+    in_fresh_namespace(|| {
+        let goal = showcase();
+        let mut nft = Nft::open("ocicat").unwrap();
+        nft.commit(&create(&goal)).unwrap();
+        let intrusion = "\
+add set inet ocicat stamps { type mark; flags timeout; }
+add rule inet ocicat group-a limit rate 5/second accept
+add rule inet ocicat group-a tcp dport { 1, 2, 3 } accept
+add rule inet ocicat group-a tcp flags syn meta mark set 7
+insert rule inet ocicat class-a ip saddr 10.0.0.1-10.0.0.9 accept
+add chain inet ocicat theirs { type filter hook ingress device lo priority 5; }
+add rule inet ocicat theirs ether type arp accept
+";
+        output("nft", &["-f", "-"], intrusion).unwrap();
+        let there = nft.read().unwrap();
+        assert_ne!(there, goal);
+        let repair = diff(&goal, &there);
+        nft.commit(&repair).unwrap();
+        assert_eq!(nft.read().unwrap(), goal, "{there}\n{repair}");
+    });
+}
+
+fn many_peers(count: u32) -> Table {
+    let mut table = Table::new("ocicat");
+    let peers = (0..count).map(|n| Element::verdict(Key::from(Ipv4Addr::from(n)), Verdict::Return));
+    table.sets.insert("peers".into(), Set::new(PEERS).with(peers));
+    table
+}
+
+const PEERS: SetType =
+    SetType { key: tables::PEERS4, kind: SetKind::Verdicts, matching: Matching::Exact };
+
+#[test]
+fn a_hundred_thousand_elements_are_one_transaction_and_read_back_at_once() {
+    in_fresh_namespace(|| {
+        let mut goal = many_peers(100_000);
+        let mut nft = Nft::open("ocicat").unwrap();
+        nft.commit(&create(&goal)).unwrap();
+        // The kernel's hash table still grows now, which tears dumps.
+        assert!(nft.read().unwrap() == goal);
+        let mut one = Transaction::new("ocicat");
+        one.delete_elements("peers", PEERS, [Key::from(Ipv4Addr::from(7))]);
+        nft.commit(&one).unwrap();
+        one.apply_to(&mut goal).unwrap();
+        assert!(nft.read().unwrap() == goal);
+    });
+}
+
+#[test]
+fn a_dump_that_the_growing_hash_table_tears_is_never_taken_for_the_truth() {
+    in_fresh_namespace(|| {
+        let mut nft = Nft::open("ocicat").unwrap();
+        for count in [2_000, 5_000, 12_000, 30_000].repeat(5) {
+            let goal = many_peers(count);
+            nft.commit(&Transaction::rebuild(&goal)).unwrap();
+            assert!(nft.read().unwrap() == goal, "{count}");
         }
     });
 }

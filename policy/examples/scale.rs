@@ -32,7 +32,7 @@ fn key(pod: u32) -> PodKey {
 fn pod(number: u32, app: u32) -> Pod {
     let app = format!("app-{app}");
     let role = if number.is_multiple_of(1000) { "monitor" } else { "worker" };
-    let hash = format!("{:x}", number.wrapping_mul(2_654_435_761));
+    let hash = format!("{:x}", (number % NAMESPACES).wrapping_mul(2_654_435_761));
     let labels = [("app", app.as_str()), ("role", role), ("pod-template-hash", &hash)];
     Pod {
         labels: labels.into_iter().collect(),

@@ -8,15 +8,15 @@ use std::net::IpAddr;
 use crate::flatten::{Class, FlatGroup, Numbers, PortName, TierRules, flatten};
 use crate::model::{Direction, NamedPort, Namespace, Pod, PodKey, Policy, Tier, World};
 use crate::name::Names;
-use crate::peers::{Peers, PodMatch};
 use crate::program::{Endpoint, Group, GroupId, PortClass, Program, Table, TableId, Verdict};
+use crate::table::{PodMatch, TableSpec};
 
 /// Compile what the policies of `world` say about its local pods.
 pub fn compile(world: &World) -> Program {
     let mut compiler = Compiler { world, tables: Names::default(), groups: Names::default() };
     let endpoints = compiler.endpoints();
     let owners = owners(world);
-    let tables = compiler.tables.iter().map(|(id, peers)| (TableId(id), fill(&owners, peers)));
+    let tables = compiler.tables.iter().map(|(id, spec)| (TableId(id), fill(&owners, spec)));
     let groups = compiler.groups.iter().map(|(id, group)| (GroupId(id), (**group).clone()));
     Program { endpoints, groups: groups.collect(), tables: tables.collect() }
 }
@@ -67,14 +67,14 @@ pub(crate) fn tier_rules<'a>(
 }
 
 /// Give the tables of a group their names.
-pub(crate) fn name_tables(flat: FlatGroup, mut name: impl FnMut(Peers) -> TableId) -> Group {
+pub(crate) fn name_tables(flat: FlatGroup, mut name: impl FnMut(TableSpec) -> TableId) -> Group {
     let mut classes = |classes: Vec<Class>| {
         classes
             .into_iter()
             .map(|class| PortClass {
                 first: class.first,
                 last: class.last,
-                table: name(class.peers),
+                table: name(class.table),
             })
             .collect()
     };
@@ -89,7 +89,7 @@ pub(crate) fn name_tables(flat: FlatGroup, mut name: impl FnMut(Peers) -> TableI
 
 struct Compiler<'a> {
     world: &'a World,
-    tables: Names<Peers>,
+    tables: Names<TableSpec>,
     groups: Names<Group>,
 }
 
@@ -113,7 +113,7 @@ impl Compiler<'_> {
         }
         let numbers = Scan { world: self.world, pod };
         let flat = flatten(direction, &tier_rules(direction, &tiers), &numbers);
-        let group = name_tables(flat, |peers| TableId(self.tables.name(peers)));
+        let group = name_tables(flat, |spec| TableId(self.tables.name(spec)));
         Some(GroupId(self.groups.name(group)))
     }
 }
@@ -173,19 +173,18 @@ fn owners(world: &World) -> BTreeMap<IpAddr, Vec<Owner<'_>>> {
     owners
 }
 
-fn fill(owners: &BTreeMap<IpAddr, Vec<Owner<'_>>>, peers: &Peers) -> Table {
+fn fill(owners: &BTreeMap<IpAddr, Vec<Owner<'_>>>, spec: &TableSpec) -> Table {
     let answers = owners.iter().filter_map(|(address, owners)| {
-        answer(peers, *address, owners).map(|verdict| (*address, verdict))
+        answer(spec, *address, owners).map(|verdict| (*address, verdict))
     });
-    Table { addresses: answers.collect(), blocks: peers.accepted_blocks() }
+    Table { addresses: answers.collect(), blocks: spec.accepted_blocks() }
 }
 
 /// What a table says about an address of these pods: nothing where no clause about pods holds for any
 /// of them. Where several pods have one address, it may do what all of them may.
-pub(crate) fn answer(peers: &Peers, address: IpAddr, owners: &[Owner<'_>]) -> Option<Verdict> {
+pub(crate) fn answer(spec: &TableSpec, address: IpAddr, owners: &[Owner<'_>]) -> Option<Verdict> {
     let mentioned =
-        owners.iter().any(|owner| peers.pod_matches().any(|pods| owner.is(pods, address)));
-    let verdicts =
-        owners.iter().map(|owner| peers.verdict(address, |pods| owner.is(pods, address)));
+        owners.iter().any(|owner| spec.pod_matches().any(|pods| owner.is(pods, address)));
+    let verdicts = owners.iter().map(|owner| spec.verdict(address, |pods| owner.is(pods, address)));
     if mentioned { verdicts.min() } else { None }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    self, Action, Direction, NamedPort, Peer, PodSelector, PortMatch, Ports, Rule, Transport,
+    Action, Direction, NamedPort, Peer, Peers, PodSelector, PortMatch, Ports, Rule, Transport,
 };
-use crate::peers::{Clause, PeerMatch, Peers, PodMatch, Stage};
+use crate::table::{Clause, PeerMatch, PodMatch, Stage, TableSpec};
 
 /// The rules of one tier that concern an endpoint, in the order in which they are asked.
 pub(crate) struct TierRules<'a> {
@@ -33,7 +33,7 @@ pub(crate) trait Numbers {
 pub(crate) struct Class {
     pub(crate) first: u16,
     pub(crate) last: u16,
-    pub(crate) peers: Peers,
+    pub(crate) table: TableSpec,
 }
 
 /// A group before its tables have names.
@@ -43,7 +43,7 @@ pub(crate) struct FlatGroup {
     pub(crate) tcp: Vec<Class>,
     pub(crate) udp: Vec<Class>,
     pub(crate) sctp: Vec<Class>,
-    pub(crate) other: Option<Peers>,
+    pub(crate) other: Option<TableSpec>,
 }
 
 /// Flatten the rules of all tiers that concern an endpoint in one direction.
@@ -52,14 +52,15 @@ pub(crate) fn flatten(
     tiers: &[TierRules<'_>],
     numbers: &impl Numbers,
 ) -> FlatGroup {
-    let classes = |transport| sweep(tiers, &spans(direction, tiers, transport, numbers));
-    let other = peers_of(tiers, &portless(tiers));
+    let spans = |transport| spans(direction, tiers, transport, numbers);
+    let classes = |transport| sweep(tiers, &spans(Some(transport)));
+    let other = table_of(tiers, &spans(None));
     FlatGroup {
         direction,
         tcp: classes(Transport::Tcp),
         udp: classes(Transport::Udp),
         sctp: classes(Transport::Sctp),
-        other: (!other.drop_everything()).then_some(other),
+        other: (!other.drops_everything()).then_some(other),
     }
 }
 
@@ -96,8 +97,8 @@ fn lookups(direction: Direction, rule: &Rule) -> Vec<(Option<Arc<PodSelector>>, 
 
 fn peer_matches(rule: &Rule) -> Vec<PeerMatch> {
     match &rule.peers {
-        model::Peers::Any => vec![PeerMatch::Any],
-        model::Peers::Of(peers) => peers
+        Peers::Any => vec![PeerMatch::Any],
+        Peers::Of(peers) => peers
             .iter()
             .map(|peer| match peer {
                 Peer::Pods(selector) => PeerMatch::Pods(PodMatch {
@@ -128,44 +129,54 @@ struct Span {
     clauses: Vec<Clause>,
 }
 
-/// What every rule says about the ports of one protocol, in the order of the rules.
+/// What every rule says about the ports of one protocol, or about the protocols without ports (`None`),
+/// in the order of the rules.
 fn spans(
     direction: Direction,
     tiers: &[TierRules<'_>],
-    transport: Transport,
+    transport: Option<Transport>,
     numbers: &impl Numbers,
 ) -> Vec<Span> {
     let mut spans = Vec::new();
     for (tier, rules) in tiers.iter().enumerate() {
         for rule in &rules.rules {
-            let mut say = |first, last, peers: Vec<PeerMatch>| {
-                let clauses =
-                    peers.into_iter().map(|peer| Clause { action: rule.action, peer }).collect();
+            for (first, last, peers) in reach(direction, rule, transport, numbers) {
+                let clause = |peer| Clause { action: rule.action, peer };
+                let clauses = peers.into_iter().map(clause).collect();
                 spans.push(Span { tier, first, last, clauses });
-            };
-            let Ports::Of(ports) = &rule.ports else {
-                say(0, u16::MAX, peer_matches(rule));
-                continue;
-            };
-            for port in ports {
-                match port {
-                    PortMatch::Range(protocol, first, last) if *protocol == transport => {
-                        say(*first, *last, peer_matches(rule));
-                    }
-                    PortMatch::Named(protocol, name) if *protocol == transport => {
-                        for (on, peers) in lookups(direction, rule) {
-                            let name = PortName { on, transport, name: name.clone() };
-                            for port in numbers.numbers(&name) {
-                                say(port, port, at_number(&name, port, &peers));
-                            }
-                        }
-                    }
-                    PortMatch::Range(..) | PortMatch::Named(..) => {}
-                }
             }
         }
     }
     spans
+}
+
+/// The ports of one protocol that a rule speaks of, and its peers there.
+fn reach(
+    direction: Direction,
+    rule: &Rule,
+    transport: Option<Transport>,
+    numbers: &impl Numbers,
+) -> Vec<(u16, u16, Vec<PeerMatch>)> {
+    let Ports::Of(ports) = &rule.ports else {
+        return vec![(0, u16::MAX, peer_matches(rule))];
+    };
+    let mut reach = Vec::new();
+    for port in ports {
+        match port {
+            PortMatch::Range(protocol, first, last) if Some(*protocol) == transport => {
+                reach.push((*first, *last, peer_matches(rule)));
+            }
+            PortMatch::Named(protocol, name) if Some(*protocol) == transport => {
+                for (on, peers) in lookups(direction, rule) {
+                    let name = PortName { on, transport: *protocol, name: name.clone() };
+                    let at = |port| (port, port, at_number(&name, port, &peers));
+                    reach.extend(numbers.numbers(&name).into_iter().map(at));
+                }
+            }
+            PortMatch::Range(..) | PortMatch::Named(..) => {}
+        }
+    }
+    reach
 }
 
 /// The peers for which `name` stands for `port`.
@@ -173,21 +184,6 @@ fn at_number(name: &PortName, port: u16, peers: &[PeerMatch]) -> Vec<PeerMatch> 
     let Some(on) = &name.on else { return peers.to_vec() };
     let named = NamedPort { transport: name.transport, name: name.name.clone(), port };
     peers.iter().map(|peer| calling(peer.clone(), on, named.clone())).collect()
-}
-
-/// What every rule without ports says.
-fn portless(tiers: &[TierRules<'_>]) -> Vec<Span> {
-    let mut spans = Vec::new();
-    for (tier, rules) in tiers.iter().enumerate() {
-        for rule in rules.rules.iter().filter(|rule| rule.ports == Ports::Any) {
-            let clauses = peer_matches(rule)
-                .into_iter()
-                .map(|peer| Clause { action: rule.action, peer })
-                .collect();
-            spans.push(Span { tier, first: 0, last: u16::MAX, clauses });
-        }
-    }
-    spans
 }
 
 /// Cut the ports wherever a span begins or ends, and join neighbours that came out the same.
@@ -211,18 +207,18 @@ fn sweep(tiers: &[TierRules<'_>], spans: &[Span]) -> Vec<Class> {
             active.insert(at);
         }
         let covering: Vec<&Span> = active.iter().map(|at| &spans[*at]).collect();
-        push(&mut classes, Class { first, last, peers: peers_of(tiers, covering) });
+        push(&mut classes, Class { first, last, table: table_of(tiers, covering) });
     }
     classes
 }
 
 fn push(classes: &mut Vec<Class>, class: Class) {
-    if class.peers.drop_everything() {
+    if class.table.drops_everything() {
         return;
     }
     match classes.last_mut() {
         Some(before)
-            if before.peers == class.peers
+            if before.table == class.table
                 && u32::from(before.last) + 1 == u32::from(class.first) =>
         {
             before.last = class.last;
@@ -231,12 +227,15 @@ fn push(classes: &mut Vec<Class>, class: Class) {
     }
 }
 
-/// The peers of a port that is covered by these spans alone.
-fn peers_of<'a>(tiers: &[TierRules<'_>], covering: impl IntoIterator<Item = &'a Span>) -> Peers {
+/// What becomes of a port that is covered by these spans alone.
+fn table_of<'a>(
+    tiers: &[TierRules<'_>],
+    covering: impl IntoIterator<Item = &'a Span>,
+) -> TableSpec {
     let mut stages: Vec<Stage> =
         tiers.iter().map(|tier| Stage { clauses: Vec::new(), default: tier.default }).collect();
     for span in covering {
         stages[span.tier].clauses.extend(span.clauses.iter().cloned());
     }
-    Peers::new(stages)
+    TableSpec::new(stages)
 }

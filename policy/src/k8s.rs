@@ -56,9 +56,10 @@ pub fn pod(object: &core::Pod) -> Result<Pod, Problem> {
     pod.labels = labels(meta);
     let mut report = Report::about(ObjectKey::Pod(key));
     if network == PodNetwork::Own && !has_ended(object) {
-        pod.addresses = addresses(object, &mut report);
+        pod.addresses = addresses(object, &mut report).into_iter().collect();
     }
-    pod.named_ports = spec.map(|spec| named_ports(spec, &mut report)).unwrap_or_default();
+    let named_ports = spec.map(|spec| named_ports(spec, &mut report));
+    pod.named_ports = named_ports.into_iter().flatten().collect();
     pod.problems = report.problems;
     Ok(pod)
 }

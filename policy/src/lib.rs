@@ -32,7 +32,7 @@ pub mod verdict;
 
 mod flatten;
 mod name;
-mod peers;
+mod table;
 
 pub use evaluate::compile;
 pub use index::Index;

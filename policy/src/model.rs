@@ -106,9 +106,9 @@ pub struct Pod {
     pub labels: Labels,
     /// The addresses that are its own now; none for a pod that has not got or has given back its
     /// addresses, and none for a pod on the host's network.
-    pub addresses: BTreeSet<IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// The ports with a name. One name may stand for several numbers: each of them counts.
-    pub named_ports: BTreeSet<NamedPort>,
+    pub named_ports: Vec<NamedPort>,
     /// Whether it has a network of its own; policy neither selects nor sees the others.
     pub network: PodNetwork,
     /// What of the object could not be used.
@@ -121,8 +121,8 @@ impl Pod {
         Self {
             key,
             labels: Labels::default(),
-            addresses: BTreeSet::new(),
-            named_ports: BTreeSet::new(),
+            addresses: Vec::new(),
+            named_ports: Vec::new(),
             network: PodNetwork::Own,
             problems: Vec::new(),
         }

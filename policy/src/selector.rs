@@ -18,6 +18,11 @@ impl Labels {
         Some(&self.0[at].1)
     }
 
+    /// How many copies of the handle there are.
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// Every label as it is shared.
     pub(crate) fn shared(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
         self.0.iter()

@@ -70,9 +70,9 @@ fn pod() -> impl Strategy<Value = Pod> {
             labels: labels.into_iter().collect(),
             addresses: match network {
                 PodNetwork::Own => addresses.iter().map(|a| a.parse().unwrap()).collect(),
-                PodNetwork::Host => Default::default(),
+                PodNetwork::Host => Vec::new(),
             },
-            named_ports,
+            named_ports: named_ports.into_iter().collect(),
             network,
             ..Pod::new(key)
         },

@@ -158,7 +158,7 @@ impl Driver {
                 self.speaker.configure(now, *config);
             }
             Some(Command::Originate(prefix, originated)) => {
-                self.speaker.originate(now, prefix, originated);
+                self.speaker.originate(now, prefix, &originated);
             }
             Some(Command::Withdraw(prefix)) => self.speaker.withdraw(now, prefix),
             Some(Command::PeerUnreachable(peer)) => {

@@ -140,9 +140,8 @@ pub(crate) fn agree(
 
 /// RFC 4760 §8: without the capability, a speaker does IPv4 unicast only.
 fn offered(open: &Open) -> FamilySet {
-    let named = |capability: &Capability| match capability {
-        Capability::MultiProtocol(family) => Some(*family),
-        _ => None,
+    let named = |capability: &Capability| {
+        if let Capability::MultiProtocol(family) = capability { Some(*family) } else { None }
     };
     let mut families = open.capabilities.iter().filter_map(named).peekable();
     if families.peek().is_none() {
@@ -163,9 +162,9 @@ fn codec(kind: PeerKind, families: FamilySet, ours: &Open, theirs: &Open) -> Cod
         codec.asn_width = AsnWidth::Four;
     }
     let over_ipv6 = |open: &Open| {
-        open.capabilities.iter().any(|each| match each {
-            Capability::ExtendedNextHop(list) => list.contains(&(Family::Ipv4.into(), afi::IPV6)),
-            _ => false,
+        open.capabilities.iter().any(|each| {
+            let wanted = (Family::Ipv4.into(), afi::IPV6);
+            matches!(each, Capability::ExtendedNextHop(list) if list.contains(&wanted))
         })
     };
     if over_ipv6(ours) && over_ipv6(theirs) {
@@ -184,9 +183,8 @@ fn shared(ours: &Open, theirs: &Open) -> Vec<u8> {
 
 /// RFC 4724 §3: the last one counts.
 fn restart(open: &Open) -> Option<&GracefulRestart> {
-    open.capabilities.iter().rev().find_map(|each| match each {
-        Capability::GracefulRestart(restart) => Some(restart),
-        _ => None,
+    open.capabilities.iter().rev().find_map(|each| {
+        if let Capability::GracefulRestart(restart) = each { Some(restart) } else { None }
     })
 }
 

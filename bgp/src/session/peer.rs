@@ -48,6 +48,8 @@ pub(crate) struct Peer {
     pub(crate) flaps: u64,
     pub(crate) established_before: bool,
     pub(crate) last_error: Option<Arc<DownReason>>,
+    /// Why the last attempt to connect failed, until one does not.
+    pub(crate) connect_error: Option<String>,
     /// Families whose paths of an earlier session are kept (RFC 4724 §4.2).
     pub(crate) retained: FamilySet,
     /// Families whose End-of-RIB the peer has sent in this session.
@@ -81,6 +83,7 @@ impl Peer {
             flaps: 0,
             established_before: false,
             last_error: None,
+            connect_error: None,
             retained: FamilySet::EMPTY,
             end_of_rib: FamilySet::EMPTY,
             end_of_rib_due: FamilySet::EMPTY,

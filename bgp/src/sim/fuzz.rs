@@ -127,7 +127,7 @@ impl Player {
 
 fn open(variant: u8) -> Open {
     let mut capabilities: Vec<_> = Family::ALL.into_iter().map(Capability::family).collect();
-    if variant % 2 == 0 {
+    if variant.is_multiple_of(2) {
         capabilities.push(Capability::FourOctetAs(65002));
     }
     let hold_time = HoldTime::from_secs(90).expect("ninety is neither one nor two");

@@ -32,7 +32,7 @@ type End = (usize, ConnId);
 
 #[derive(Debug)]
 enum Delivery {
-    Dial { from: End, to: usize, remote: SocketAddr },
+    Dial { from: End, remote: SocketAddr },
     Answer { to: End, local: SocketAddr, peer: Result<End, String> },
     Bytes { to: End, bytes: Vec<u8> },
     Closed { to: End, error: Option<&'static str> },
@@ -169,7 +169,10 @@ impl Simulation {
             self.drop_deliveries(end);
             if let Some(other) = self.others.remove(&end) {
                 self.others.remove(&other);
-                self.schedule(self.latency, Delivery::Closed { to: other, error: Some("reset") });
+                if !self.silent.contains(&pair(number, other.0)) {
+                    let error = Some("reset");
+                    self.schedule(self.latency, Delivery::Closed { to: other, error });
+                }
             }
         }
         self.seed += 1000;
@@ -230,7 +233,7 @@ impl Simulation {
         self.now = self.now.max(at);
         let Some((_, delivery)) = self.deliveries.pop_first() else { return false };
         match delivery {
-            Delivery::Dial { from, to, remote } => self.answer(from, to, remote),
+            Delivery::Dial { from, remote } => self.answer(from, remote),
             Delivery::Answer { to, local, peer } => match peer {
                 Ok(_) => self.input(to, |conn| Input::Connected { conn, local }),
                 Err(error) => {
@@ -264,8 +267,15 @@ impl Simulation {
         self.attend(to.0);
     }
 
-    fn answer(&mut self, from: End, to: usize, remote: SocketAddr) {
+    fn answer(&mut self, from: End, remote: SocketAddr) {
         let local = SocketAddr::new(self.nodes[from.0].address, 40_000);
+        let Some(to) = self.nodes.iter().position(|node| node.address == remote.ip()) else {
+            let peer = Err("connection refused".into());
+            return self.schedule(self.latency, Delivery::Answer { to: from, local, peer });
+        };
+        if self.silent.contains(&pair(from.0, to)) {
+            return;
+        }
         let accepted = self.nodes[to].speaker.accept(self.now, remote, local);
         let peer = accepted.map(|conn| (to, conn)).map_err(|refused| refused.to_string());
         if let Ok(end) = &peer {
@@ -293,10 +303,16 @@ impl Simulation {
     fn attend(&mut self, number: usize) {
         while let Some(output) = self.nodes[number].speaker.poll_output() {
             match output {
-                Output::Connect { conn, remote, .. } => self.dial((number, conn), remote),
+                Output::Connect { conn, remote, .. } => {
+                    let from = (number, conn);
+                    self.schedule(self.latency, Delivery::Dial { from, remote });
+                }
                 Output::Transmit { conn } => self.transmit((number, conn)),
                 Output::Close { conn } => self.close((number, conn)),
-                other => self.note(number, other),
+                told @ (Output::RouteChanged(_)
+                | Output::RouteWithdrawn { .. }
+                | Output::PeerStateChanged { .. }
+                | Output::Synced { .. }) => self.note(number, told),
             }
         }
     }
@@ -328,19 +344,6 @@ impl Simulation {
             }
             Output::Connect { .. } | Output::Transmit { .. } | Output::Close { .. } => {
                 unreachable!("the caller does these")
-            }
-        }
-    }
-
-    fn dial(&mut self, from: End, remote: SocketAddr) {
-        let listener = self.nodes.iter().position(|node| node.address == remote.ip());
-        match listener {
-            Some(to) if self.silent.contains(&pair(from.0, to)) => {}
-            Some(to) => self.schedule(self.latency, Delivery::Dial { from, to, remote }),
-            None => {
-                let local = SocketAddr::new(self.nodes[from.0].address, 40_000);
-                let peer = Err("connection refused".into());
-                self.schedule(self.latency, Delivery::Answer { to: from, local, peer });
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::drive::Cause;
+use super::cause::Cause;
 use super::restart::Restart;
 use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker};
 use crate::rib::attribute::{AttrId, Block};
@@ -16,6 +16,7 @@ use crate::rib::path::{LOCAL, PeerIndex};
 use crate::rib::slab::Column;
 use crate::rib::{Neighbor, Rib};
 use crate::session::collision::Direction;
+use crate::session::negotiate::Terms;
 use crate::session::state::Event;
 use crate::session::timer::{Jitter, Timers};
 use crate::session::{Peer, Quarantine};
@@ -37,7 +38,6 @@ impl Speaker {
             next_conn: 0,
             groups: Groups::default(),
             sweeps: VecDeque::new(),
-            originated: BTreeMap::new(),
             timers: Timers::new(),
             jitter: Jitter::new(seed),
             outputs: VecDeque::new(),
@@ -52,8 +52,8 @@ impl Speaker {
 
     /// Takes a new configuration into force: a peer whose part is unchanged keeps its session, and
     /// so does one of which only filters, next hop, timers to come or who dials changed. Routes
-    /// are judged again from what the table holds. Originated prefixes become those of the
-    /// configuration. A change of `local_as` or `router_id` concerns all sessions; `start` counts
+    /// are judged again from what the table holds. Originated prefixes follow the difference to the
+    /// configuration before; those of [`Self::originate`] stay. A change of `local_as` or `router_id` concerns all sessions; `start` counts
     /// only in [`Self::new`].
     pub fn configure(&mut self, now: Instant, config: Config) {
         self.clock = now;
@@ -62,35 +62,33 @@ impl Speaker {
         self.rib.router_id = config.router_id;
         self.rib.cluster_id = config.cluster_id;
         self.rib.neighbors[0] = ourselves(&config);
-        let Config { peers, originated, .. } = config;
+        let Config { peers, originated, local_as: config_as, .. } = config;
         let gone: Vec<_> = old.peers.keys().filter(|name| !peers.contains_key(*name)).collect();
         gone.into_iter().for_each(|name| self.remove_peer(now, name));
-        let identity = |config: &Config| (config.local_as, config.router_id);
-        let renamed = identity(&old) != identity(&self.config);
+        let same = old.local_as == config_as && old.router_id == self.config.router_id;
+        let identity = if same { Identity::Kept } else { Identity::Changed };
         for (name, config) in peers {
             match self.names.get(&name).copied().filter(|index| self.peers.contains_key(index)) {
-                Some(index) => self.change_peer(now, index, config, renamed),
+                Some(index) => self.change_peer(now, index, &config, identity),
                 None => self.add_peer(now, name, config),
             }
         }
         if old.multipath != self.config.multipath {
             Self::FAMILIES.into_iter().for_each(|family| self.rib.select_all(family));
         }
-        let ended: Vec<_> = self
-            .originated
-            .keys()
-            .filter(|prefix| !originated.contains_key(*prefix))
-            .copied()
-            .collect();
-        ended.into_iter().for_each(|prefix| self.end_origination(prefix));
+        for prefix in old.originated.keys().filter(|prefix| !originated.contains_key(*prefix)) {
+            self.rib.withdraw(LOCAL, 0, *prefix);
+        }
         for (prefix, attributes) in originated {
-            self.begin_origination(prefix, attributes);
+            if old.originated.get(&prefix) != Some(&attributes) {
+                self.begin_origination(prefix, &attributes);
+            }
         }
         self.after(now);
     }
 
     /// Originates a prefix, or changes its attributes.
-    pub fn originate(&mut self, now: Instant, prefix: Prefix, originated: Originated) {
+    pub fn originate(&mut self, now: Instant, prefix: Prefix, originated: &Originated) {
         self.clock = now;
         self.begin_origination(prefix, originated);
         self.after(now);
@@ -99,7 +97,7 @@ impl Speaker {
     /// Ends what [`Self::originate`] or the configuration began.
     pub fn withdraw(&mut self, now: Instant, prefix: Prefix) {
         self.clock = now;
-        self.end_origination(prefix);
+        self.rib.withdraw(LOCAL, 0, prefix);
         self.after(now);
     }
 
@@ -128,20 +126,10 @@ impl Speaker {
         self.after(now);
     }
 
-    fn begin_origination(&mut self, prefix: Prefix, originated: Originated) {
-        if self.originated.get(&prefix) == Some(&originated) {
-            return;
-        }
-        let attr = self.local_attributes(&originated);
+    fn begin_origination(&mut self, prefix: Prefix, originated: &Originated) {
+        let attr = self.local_attributes(originated);
         self.rib.announce(LOCAL, 0, prefix, attr, Ok(attr));
         self.rib.attributes.release(attr);
-        self.originated.insert(prefix, originated);
-    }
-
-    fn end_origination(&mut self, prefix: Prefix) {
-        if self.originated.remove(&prefix).is_some() {
-            self.rib.withdraw(LOCAL, 0, prefix);
-        }
     }
 
     fn local_attributes(&mut self, originated: &Originated) -> AttrId {
@@ -174,10 +162,16 @@ impl Speaker {
         self.peers.remove(&index);
     }
 
-    fn change_peer(&mut self, now: Instant, index: PeerIndex, new: PeerConfig, renamed: bool) {
+    fn change_peer(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        new: &PeerConfig,
+        identity: Identity,
+    ) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
         let old = std::mem::replace(&mut peer.config, new.clone());
-        if old == new && !renamed {
+        if old == *new && identity == Identity::Kept {
             // The cluster id or our addresses may have changed; the group finds out.
             self.update_neighbor(index);
             self.update_policy(index);
@@ -186,7 +180,7 @@ impl Speaker {
         self.update_neighbor(index);
         if new.admin != old.admin && new.admin == super::Admin::Down {
             self.stop(now, index, &Cause::cease(Cease::AdministrativeShutdown, ""));
-        } else if renamed || needs_new_session(&old, &new) {
+        } else if identity == Identity::Changed || needs_new_session(&old, new) {
             self.stop(now, index, &Cause::cease(Cease::OtherConfigurationChange, ""));
             self.forgive(index);
         } else {
@@ -223,11 +217,18 @@ impl Speaker {
                 .peers
                 .get(&index)
                 .and_then(Peer::terms)
-                .is_some_and(|terms| terms.survives_notification());
+                .is_some_and(Terms::survives_notification);
             self.event(now, at, Event::Stop, Some(&cause.for_good(survives)));
         }
         self.timers.cancel(super::Timer::Retry(index));
     }
+}
+
+/// Whether the speaker is still who it was to all its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    Kept,
+    Changed,
 }
 
 /// Whether a change cannot be made on a running session.

@@ -5,233 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{ConnId, DownReason, EndedBy, Output, Place, Refused, Speaker, Timer};
+use super::cause::{Cause, Fault};
+use super::{DownReason, EndedBy, Output, Place, Speaker, Timer};
 use crate::rib::path::PeerIndex;
 use crate::session::Quarantine;
 use crate::session::collision::Direction;
-use crate::session::link::{Link, Transport};
+use crate::session::link::Transport;
 use crate::session::negotiate;
 use crate::session::state::{Action, Event, State, step};
 use crate::speaker::Dial;
+use crate::wire::Notification;
 use crate::wire::capability::{Forwarding, RestartState};
 use crate::wire::iana::{error, fsm_error};
-use crate::wire::{Cease, Notification};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// RFC 4271 §8.2.2: the hold time until the peer's OPEN is there.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Why something ends.
-#[derive(Debug, Clone)]
-pub(super) struct Cause {
-    pub(super) reason: Arc<DownReason>,
-    pub(super) fault: Fault,
-    pub(super) notification: Option<Notification>,
-}
-
-/// What kind of end it is; decides when to try again and what becomes of the routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The connection failed, or the peer began a new one.
-    Transport,
-    /// One side broke the protocol, or fell silent.
-    Error,
-    /// One side had enough for now.
-    Cease,
-    /// One side had enough for good: no graceful restart (RFC 8538 §3.1).
-    HardReset,
-}
-
-impl Cause {
-    pub(super) fn transport(text: String) -> Self {
-        let reason = DownReason { by: EndedBy::Transport, code: None, text };
-        Self { reason: Arc::new(reason), fault: Fault::Transport, notification: None }
-    }
-
-    /// We end it; the text adds to what the notification says by itself.
-    pub(super) fn ours(fault: Fault, notification: Notification, text: String) -> Self {
-        let code = Some((notification.code, notification.subcode));
-        let reason = DownReason { by: EndedBy::Us, code, text };
-        Self { reason: Arc::new(reason), fault, notification: Some(notification) }
-    }
-
-    pub(super) fn cease(reason: Cease, text: &str) -> Self {
-        let notification = Notification::cease_with_text(reason, text);
-        let text = if text.is_empty() { reason.to_string() } else { text.to_owned() };
-        let fault = match reason {
-            Cease::AdministrativeShutdown | Cease::PeerDeconfigured | Cease::HardReset => {
-                Fault::HardReset
-            }
-            Cease::MaximumPrefixes
-            | Cease::AdministrativeReset
-            | Cease::ConnectionRejected
-            | Cease::OtherConfigurationChange
-            | Cease::CollisionResolution
-            | Cease::OutOfResources
-            | Cease::BfdDown => Fault::Cease,
-        };
-        Self::ours(fault, notification, text)
-    }
-
-    /// An end for good is wrapped for peers that would otherwise keep our routes (RFC 8538 §3.1).
-    pub(super) fn for_good(&self, survives: bool) -> Self {
-        let mut cause = self.clone();
-        if self.fault == Fault::HardReset && survives {
-            cause.notification = cause.notification.map(Notification::into_hard_reset);
-        }
-        cause
-    }
-
-    pub(super) fn theirs(notification: &Notification) -> Self {
-        let fault = match (notification.code, notification.reason()) {
-            (_, Some(Cease::HardReset)) => Fault::HardReset,
-            (error::CEASE, _) => Fault::Cease,
-            _ => Fault::Error,
-        };
-        let code = Some((notification.code, notification.subcode));
-        let text = format!("the peer says: {notification}");
-        let reason = DownReason { by: EndedBy::Peer, code, text };
-        Self { reason: Arc::new(reason), fault, notification: None }
-    }
-}
-
 impl Speaker {
-    /// Takes a connection that the edge accepted.
-    ///
-    /// # Errors
-    /// When nobody wants it; the edge closes it.
-    pub fn accept(
-        &mut self,
-        now: Instant,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<ConnId, Refused> {
-        self.clock = now;
-        let address = remote.ip().to_canonical();
-        let found = self.peers.values().find(|peer| peer.config.address == address);
-        let peer = found.ok_or(Refused::Unknown(remote))?;
-        let refused = |why| Refused::NotNow { peer: peer.name.clone(), why };
-        peer.wanted().map_err(refused)?;
-        match peer.config.dial {
-            Dial::Both | Dial::Passive => {}
-            Dial::Active => return Err(refused("we dial, it does not")),
-        }
-        match peer.quarantine {
-            Quarantine::No => {}
-            Quarantine::Yes => return Err(refused("it has to wait after an error")),
-        }
-        let index = peer.index;
-        self.free_incoming(now, index);
-        let conn = self.new_conn();
-        let place = Place { peer: index, direction: Direction::Incoming };
-        self.attach(now, place, conn, Some(local));
-        self.event(now, place, Event::StartPassive, None);
-        self.event(now, place, Event::TransportUp, None);
-        self.after(now);
-        Ok(conn)
-    }
-
-    /// Makes the answering line free. A session on it moves over; an attempt gives way to the new
-    /// one, since the peer would not have dialled again if it still cared for the old one.
-    fn free_incoming(&mut self, now: Instant, index: PeerIndex) {
-        let Some(peer) = self.peers.get_mut(&index) else { return };
-        let incoming = Place { peer: index, direction: Direction::Incoming };
-        match peer.line(Direction::Incoming).state {
-            State::Idle | State::Connect | State::Active => {}
-            State::OpenSent | State::OpenConfirm => {
-                let cause = Cause::cease(Cease::CollisionResolution, "");
-                self.event(now, incoming, Event::CollisionLost, Some(&cause));
-            }
-            State::Established => {
-                let outgoing = Place { peer: index, direction: Direction::Outgoing };
-                let cause = Cause::cease(Cease::CollisionResolution, "");
-                self.event(now, outgoing, Event::CollisionLost, Some(&cause));
-                self.swap_lines(index);
-            }
-        }
-    }
-
-    fn swap_lines(&mut self, index: PeerIndex) {
-        let Some(peer) = self.peers.get_mut(&index) else { return };
-        peer.swap_lines();
-        for place in self.conns.values_mut().filter(|place| place.peer == index) {
-            place.direction = place.direction.other();
-        }
-        self.timers
-            .swap(Timer::Hold(index, Direction::Incoming), Timer::Hold(index, Direction::Outgoing));
-        self.timers.swap(
-            Timer::Keepalive(index, Direction::Incoming),
-            Timer::Keepalive(index, Direction::Outgoing),
-        );
-    }
-
-    pub(super) const fn new_conn(&mut self) -> ConnId {
-        self.next_conn += 1;
-        ConnId(self.next_conn)
-    }
-
-    fn attach(&mut self, now: Instant, place: Place, conn: ConnId, local: Option<SocketAddr>) {
-        self.conns.insert(conn, place);
-        if let Some(peer) = self.peers.get_mut(&place.peer) {
-            peer.line_mut(place.direction).link = Some(Link::new(conn, local, now));
-            peer.announced_output[place.direction as usize] = false;
-        }
-    }
-
-    /// Forgets a connection that is gone.
-    fn detach(&mut self, place: Place) -> Option<Link> {
-        let link = self.peers.get_mut(&place.peer)?.line_mut(place.direction).link.take()?;
-        self.conns.remove(&link.conn);
-        self.timers.cancel(Timer::Hold(place.peer, place.direction));
-        self.timers.cancel(Timer::Keepalive(place.peer, place.direction));
-        Some(link)
-    }
-
-    pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
-        let Some(place) = self.conns.get(&conn).copied() else {
-            self.outputs.push_back(Output::Close { conn });
-            return;
-        };
-        if let Some(link) = self.link(place) {
-            link.local = Some(local);
-            link.last_heard = now;
-        }
-        self.event(now, place, Event::TransportUp, None);
-    }
-
-    pub(super) fn connect_failed(&mut self, now: Instant, conn: ConnId, error: &str) {
-        let Some(place) = self.conns.get(&conn).copied() else { return };
-        self.detach(place);
-        let cause = Cause::transport(format!("cannot connect: {error}"));
-        self.event(now, place, Event::TransportFailed, Some(&cause));
-    }
-
-    pub(super) fn closed(&mut self, now: Instant, conn: ConnId, error: Option<&str>) {
-        self.closing.remove(&conn);
-        let Some(place) = self.conns.get(&conn).copied() else { return };
-        let text = error.map_or("the peer closed the connection".into(), |error| {
-            format!("the connection failed: {error}")
-        });
-        if let Some(link) = self.link(place) {
-            link.transport = Transport::Gone;
-        }
-        self.event(now, place, Event::TransportFailed, Some(&Cause::transport(text)));
-        self.detach(place);
-    }
-
-    pub(super) fn still_alive(&mut self, now: Instant, conn: ConnId) {
-        if let Some(place) = self.conns.get(&conn).copied()
-            && let Some(link) = self.link(place)
-        {
-            link.last_heard = now;
-        }
-    }
-
-    pub(super) fn link(&mut self, place: Place) -> Option<&mut Link> {
-        self.peers.get_mut(&place.peer)?.link_mut(place.direction)
-    }
-
     /// Feeds one event to one line and carries out what follows.
     pub(super) fn event(&mut self, now: Instant, at: Place, event: Event, cause: Option<&Cause>) {
         let Some(peer) = self.peers.get_mut(&at.peer) else { return };
@@ -243,7 +35,7 @@ impl Speaker {
             // While the terms are still at hand.
             self.session_down(now, at, cause);
         }
-        if new < old && event != Event::CollisionLost {
+        if old >= State::OpenSent && new < State::OpenSent && event != Event::CollisionLost {
             self.note_end(now, at, new, cause);
         }
         for action in actions {
@@ -307,7 +99,7 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&at.peer) else { return };
         let state = if restarting { RestartState::Restarted } else { RestartState::Running };
         // Between two sessions of one life nothing stopped forwarding.
-        let kept = restarting || peer.established_before;
+        let kept = self.restart.kept_forwarding() || peer.established_before;
         let forwarding = if kept { Forwarding::Preserved } else { Forwarding::Lost };
         let local_as = self.config.local_as.get();
         let ours = negotiate::identity(self.config.router_id, local_as, &peer.config);

@@ -69,6 +69,17 @@ impl Speaker {
         .collect()
     }
 
+    /// The connection that carries the session with a peer.
+    pub fn connection(&self, peer: &super::PeerName) -> Option<super::ConnId> {
+        let peer = self.peers.get(self.names.get(peer)?)?;
+        peer.line(peer.established()?).link.as_ref().map(|link| link.conn)
+    }
+
+    /// Octets of encoded messages that wait for slow peers; a measure of memory.
+    pub fn waiting_octets(&self) -> usize {
+        self.groups.waiting_octets()
+    }
+
     fn tally(&self) -> HashMap<(PeerIndex, Family), Tally> {
         let mut tallies: HashMap<_, Tally> = HashMap::new();
         for id in (0..self.rib.paths.bound()).map(PathId) {
@@ -110,6 +121,7 @@ impl Speaker {
             since: now.duration_since(peer.since),
             flaps: peer.flaps,
             last_error: peer.last_error.clone(),
+            connect_error: peer.connect_error.clone(),
             negotiated: peer.terms().map(negotiated),
             families: families.collect(),
             received: peer.received,

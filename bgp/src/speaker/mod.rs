@@ -12,8 +12,10 @@
 //! configure -+                                   +--> poll_timeout    when to call handle_timeout
 //! ```
 
+mod cause;
 mod config;
 mod configure;
+mod connections;
 mod drive;
 mod event;
 mod look;
@@ -48,7 +50,7 @@ use crate::session::Peer;
 use crate::session::collision::Direction;
 use crate::session::link::Outbox;
 use crate::session::timer::{Jitter, Timers};
-use crate::wire::{Family, MessageKind, Prefix, Scratch};
+use crate::wire::{Family, MessageKind, Scratch};
 use restart::Restart;
 
 /// A BGP speaker without sockets and clock.
@@ -65,7 +67,6 @@ pub struct Speaker {
     rib: Rib,
     groups: Groups,
     sweeps: VecDeque<Sweep>,
-    originated: BTreeMap<Prefix, Originated>,
     restart: Restart,
     timers: Timers<Timer>,
     jitter: Jitter,

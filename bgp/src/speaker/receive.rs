@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::drive::{Cause, Fault};
+use super::cause::{Cause, Fault};
 use super::{ConnId, Place, Speaker};
 use crate::rib::attribute::Block;
 use crate::rib::import::Import;

@@ -39,6 +39,11 @@ impl Restart {
         self.start == Start::Restarting && self.synced != FamilySet::ALL
     }
 
+    /// Whether forwarding went on from an earlier life to this one.
+    pub(super) fn kept_forwarding(&self) -> bool {
+        self.start == Start::Restarting
+    }
+
     pub(super) fn announce(&mut self) -> Option<Family> {
         self.unsaid.pop_front()
     }

@@ -56,8 +56,10 @@ pub struct PeerSnapshot {
     pub since: Duration,
     /// How often an Established session was lost.
     pub flaps: u64,
-    /// Why the last session or attempt ended.
+    /// Why the last session, or the talk before one, ended.
     pub last_error: Option<Arc<DownReason>>,
+    /// Why the last attempt to connect failed, until a session stands.
+    pub connect_error: Option<String>,
     /// What both sides agreed on; only with a session.
     pub negotiated: Option<NegotiatedSnapshot>,
     /// Routes and what is kept of them, per family.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::drive::{Cause, Fault};
+use super::cause::{Cause, Fault};
 use super::{PeerRestart, Place, Reflection, Speaker, Timer};
 use crate::rib::Neighbor;
 use crate::rib::export::Policy;
@@ -33,6 +33,7 @@ impl Speaker {
         };
         peer.errors = 0;
         peer.failures = 0;
+        peer.connect_error = None;
         peer.established_before = true;
         peer.end_of_rib = FamilySet::EMPTY;
         peer.end_of_rib_due = terms.codec.families;

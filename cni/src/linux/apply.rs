@@ -46,37 +46,36 @@ impl Kernel {
 
     fn make(&mut self, change: &Change) -> Result<(), Fault> {
         match change {
-            Change::RemoveLink(name) => self.remove_link(name),
+            Change::RemoveStale(name) => self.remove_stale(name),
+            Change::RemoveVeth(_) => match self.created {
+                Some(index) => Ok(self.node.delete_link(index)?),
+                None => Ok(()),
+            },
             Change::AddVeth { host, pod, mtu } => self.add_veth(host, pod, *mtu),
             Change::SetMac(name, mac) => self.set_mac(name, *mac),
             Change::Sysctl(side, sysctl) => self.write_sysctl(*side, sysctl),
             Change::Up(side, name) => {
-                let index = self.index(*side, name)?;
+                let index = self.existing(*side, name)?;
                 Ok(self.side(*side).set_up(index)?)
             }
             Change::AddAddress(side, name, address) => {
-                let index = self.index(*side, name)?;
+                let index = self.existing(*side, name)?;
                 Ok(self.side(*side).add_address(index, *address)?)
             }
             Change::AddRoute(side, route) => self.add_route(*side, route),
             Change::AddNeighbour { device, address, mac } => {
-                let index = self.index(Side::Pod, device)?;
+                let index = self.existing(Side::Pod, device)?;
                 Ok(self.pod.set_neighbour(index, *address, *mac)?)
             }
         }
     }
 
-    fn index(&mut self, side: Side, name: &str) -> Result<u32, Fault> {
-        match self.side(side).link(name)? {
-            Some(link) => Ok(link.index),
-            None => Err(Fault::Conflict(format!("the interface {name} has disappeared"))),
-        }
+    fn existing(&mut self, side: Side, name: &str) -> Result<u32, Fault> {
+        let gone = || Fault::Conflict(format!("the interface {name} has disappeared"));
+        self.index(side, name)?.ok_or_else(gone)
     }
 
-    fn remove_link(&mut self, name: &str) -> Result<(), Fault> {
-        if let Some(index) = self.created {
-            return Ok(self.node.delete_link(index)?);
-        }
+    fn remove_stale(&mut self, name: &str) -> Result<(), Fault> {
         let Some(link) = self.node.link(name)? else { return Ok(()) };
         self.notes.push(format!("removed {name}, which an old sandbox of this pod had left"));
         Ok(self.node.delete_link(link.index)?)
@@ -94,7 +93,7 @@ impl Kernel {
 
     /// The kernel at times ignores an address given at creation or set, without an error: set it, read it back.
     fn set_mac(&mut self, name: &str, mac: Mac) -> Result<(), Fault> {
-        let index = self.index(Side::Node, name)?;
+        let index = self.existing(Side::Node, name)?;
         for _ in 0..MAC_ATTEMPTS {
             self.node.set_mac(index, mac)?;
             if self.node.link_at(index)?.and_then(|link| link.mac) == Some(mac) {
@@ -118,7 +117,7 @@ impl Kernel {
     }
 
     fn add_route(&mut self, side: Side, route: &Route) -> Result<(), Fault> {
-        let index = self.index(side, &route.device)?;
+        let index = self.existing(side, &route.device)?;
         match self.side(side).add_route(index, route, Existing::Refuse) {
             Err(error) if error.is(Errno::EEXIST) => self.settle_route(side, route, index),
             other => Ok(other?),

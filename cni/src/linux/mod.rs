@@ -17,6 +17,7 @@ pub(crate) use netns::Netns;
 use netlink::Netlink;
 use object::Link;
 
+use crate::endpoint::INTERFACE_PREFIX;
 use crate::plan::{Change, Side};
 
 /// The kernel as one attachment sees it: the node's namespace, which is the calling thread's, and the pod's.
@@ -24,7 +25,8 @@ pub(crate) struct Kernel {
     node: Netlink,
     pod: Netlink,
     netns: Netns,
-    /// Index of the host interface that this very attachment made. Its undoing must not hit a newer one of that name.
+    /// Index of the host interface that this very attachment has made. A newer sandbox of the pod may put another one
+    /// in its place under the same name, which this attachment must not touch.
     created: Option<u32>,
     /// What the operator should know although it is no error.
     pub(crate) notes: Vec<String>,
@@ -52,10 +54,19 @@ impl Kernel {
         Ok(Self { node, pod, netns, created: None, notes: Vec::new() })
     }
 
-    /// The hardware address of an interface, as text; `None` if the interface is not there.
+    /// The hardware address of one end of the attachment, as text.
     pub(crate) fn mac(&mut self, side: Side, name: &str) -> Result<Option<String>, NetlinkError> {
-        let link = self.side(side).link(name)?;
+        let Some(index) = self.index(side, name)? else { return Ok(None) };
+        let link = self.side(side).link_at(index)?;
         Ok(link.and_then(|link| link.mac).map(|mac| mac.to_string()))
+    }
+
+    /// The index of one end of the attachment.
+    fn index(&mut self, side: Side, name: &str) -> Result<Option<u32>, NetlinkError> {
+        match (side, self.created) {
+            (Side::Node, Some(created)) => Ok(Some(created)),
+            (Side::Node | Side::Pod, _) => Ok(self.side(side).link(name)?.map(|link| link.index)),
+        }
     }
 
     fn side(&mut self, side: Side) -> &mut Netlink {
@@ -95,15 +106,12 @@ pub(crate) fn remove_host_link(index: u32) -> Result<(), NetlinkError> {
 /// Removes the interface `ifname` of the pod if its other end is one of ours on this node.
 ///
 /// For an attachment of which there is no record: the name of its host interface is not known, the pair is.
-pub(crate) fn remove_pod_link(
-    netns: &Netns,
-    ifname: &str,
-    prefix: &str,
-) -> Result<(), NetlinkError> {
+pub(crate) fn remove_pod_link(netns: &Netns, ifname: &str) -> Result<(), NetlinkError> {
     let Some(pod_end) = netns.enter(Netlink::open)?.link(ifname)? else { return Ok(()) };
     let Some(peer) = pod_end.peer else { return Ok(()) };
     let mut node = Netlink::open()?;
-    let pairs = |link: &Link| link.name.starts_with(prefix) && link.peer == Some(pod_end.index);
+    let pairs =
+        |link: &Link| link.name.starts_with(INTERFACE_PREFIX) && link.peer == Some(pod_end.index);
     if node.link_at(peer)?.as_ref().is_some_and(pairs) {
         node.delete_link(peer)?;
     }

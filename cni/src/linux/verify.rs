@@ -14,8 +14,8 @@ impl Kernel {
     /// Looks whether `change` still holds. What is not there is damage, not an error.
     pub(crate) fn verify(&mut self, change: &Change) -> Result<Damage, NetlinkError> {
         match change {
-            // What it removed was an older interface of the same name.
-            Change::RemoveLink(_) => Ok(None),
+            // What was removed was another interface.
+            Change::RemoveStale(_) | Change::RemoveVeth(_) => Ok(None),
             Change::AddVeth { host, pod, .. } => self.verify_pair(host, pod),
             Change::SetMac(name, mac) => self.verify_link(Side::Node, name, |link| {
                 (link.mac != Some(*mac)).then(|| format!("the address of {name} is not {mac}"))

@@ -53,11 +53,26 @@ fn del_of_an_old_sandbox_leaves_the_new_one_alone() {
         let reply = node.run("ADD", &new, &json!({})).unwrap();
         assert!(reply.notes[0].contains("an old sandbox of this pod had left"));
         let result = reply.result.unwrap();
+        let error = node.check(&old, &result).unwrap_err();
+        assert!(error.msg.contains("the pod has a newer sandbox"), "{error}");
         node.del(&old).unwrap();
         node.check(&new, &result).unwrap();
         assert_eq!(node.records().endpoints.len(), 1);
         node.add(&peer).unwrap();
         exchange(&peer, &new, addresses(&result)[0]);
+    });
+}
+
+#[test]
+fn del_of_the_new_sandbox_comes_before_that_of_the_old_one() {
+    on_a_node(Daemon::Enforces, &DUAL, |node| {
+        let (old, new) = (Pod::new("web"), Pod::new("web"));
+        node.add(&old).unwrap();
+        node.add(&new).unwrap();
+        node.del(&new).unwrap();
+        assert_eq!(links(), ["lo"]);
+        node.del(&old).unwrap();
+        node.assert_clean(&old, "after both");
     });
 }
 

@@ -88,13 +88,16 @@ fn an_add_that_is_overtaken_by_a_del_fails() {
 }
 
 #[test]
-fn undoing_an_old_sandboxs_add_leaves_the_new_ones_interface_alone() {
+fn an_old_sandboxs_add_that_is_overtaken_fails_and_leaves_the_new_one_alone() {
     on_a_node(Daemon::Enforces, &DUAL, |node| {
         let (old, new) = (Pod::new("web"), Pod::new("web"));
-        let (mut add, _) = add_until(node, &old, |step| matches!(step, Step::AwaitPolicy(_)));
+        let veth = |step: &Step| matches!(step, Step::Kernel(Change::SetMac(..)));
+        let (mut add, left) = add_until(node, &old, veth);
         let result = node.add(&new).unwrap();
+        let failed = left.iter().find(|step| add.apply(step).is_err()).unwrap();
+        assert!(failed.to_string().starts_with("ip link set oci"), "{failed}");
         let host = host_interface("default", "web", "eth0");
-        add.apply(&Step::Kernel(Change::RemoveLink(host))).unwrap();
+        add.apply(&Step::Kernel(Change::RemoveVeth(host))).unwrap();
         node.check(&new, &result).unwrap();
     });
 }

@@ -33,6 +33,7 @@ pub struct Dump {
     table: Table,
     /// The elements of interval trees as the kernel has them: first keys, and keys first outside.
     trees: BTreeMap<Name, Vec<TreeElement>>,
+    torn: bool,
 }
 
 #[derive(Debug)]
@@ -46,12 +47,18 @@ struct TreeElement {
 impl Dump {
     /// Collects what belongs to the `inet` table of this name.
     pub fn new(table: impl Into<Name>) -> Self {
-        Self { table: Table::new(table), trees: BTreeMap::new() }
+        Self { table: Table::new(table), trees: BTreeMap::new(), torn: false }
     }
 
     /// The sets seen so far, which is whose elements to ask for.
     pub fn sets(&self) -> impl Iterator<Item = &Name> {
         self.table.sets.keys()
+    }
+
+    /// Whether an element came twice. Then others are missing: the kernel resumes a long dump by counting,
+    /// and a hash table that grows meanwhile (for a while after a bulk load) changes the order.
+    pub fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// Takes one message of a dump: its type, and what follows the netlink header. Sets have to come
@@ -136,7 +143,8 @@ impl Dump {
                 let start = flags & NFT_SET_ELEM_INTERVAL_END == 0;
                 tree.push(TreeElement { key: key.to_vec(), start, verdict });
             } else {
-                set.elements.insert(element_key(set.of, element, key)?, verdict);
+                let before = set.elements.insert(element_key(set.of, element, key)?, verdict);
+                self.torn |= before.is_some();
             }
         }
         if is_tree {

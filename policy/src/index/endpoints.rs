@@ -36,7 +36,7 @@ impl Endpoints {
 }
 
 /// What the groups of two endpoints follow from, besides the port numbers of other pods.
-type GroupInput = (Direction, Vec<PolicyKey>, BTreeSet<NamedPort>);
+type GroupInput = (Direction, Vec<PolicyKey>, Vec<NamedPort>);
 
 /// Works out the groups of endpoints during one flush.
 pub(super) struct Planner<'a> {
@@ -122,7 +122,7 @@ impl Planner<'_> {
         let tiers = by_tier(self.world, policies);
         let numbers = Watched { pod, selectors: self.selectors };
         let flat = flatten(direction, &tier_rules(direction, &tiers), &numbers);
-        let group = name_tables(flat, |peers| self.tables.name(peers));
+        let group = name_tables(flat, |spec| self.tables.name(spec));
         let tables = group.tables();
         let id = GroupId(self.endpoints.names.name(group));
         if self.endpoints.users.contains_key(&id) {

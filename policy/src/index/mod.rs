@@ -7,6 +7,7 @@
 mod anchor;
 mod endpoints;
 mod selectors;
+mod shared;
 mod subjects;
 mod tables;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use self::endpoints::{Endpoints, Planner};
 use self::selectors::{Reclassified, SelectorId, Selectors};
+use self::shared::SharedLabels;
 use self::subjects::Subjects;
 use self::tables::{Pods, Tables, keys_at};
 use crate::model::{Namespace, Pod, PodKey, Policy, PolicyKey, Tier, World};
@@ -35,6 +37,7 @@ pub struct Index {
     selectors: Selectors,
     tables: Tables,
     endpoints: Endpoints,
+    labels: SharedLabels,
     /// Which pods have each address.
     owners: BTreeSet<(IpAddr, PodKey)>,
     /// Objects of which something could not be used.
@@ -54,7 +57,11 @@ impl Index {
     }
 
     /// Add a pod or replace it.
-    pub fn put_pod(&mut self, pod: Pod) {
+    pub fn put_pod(&mut self, mut pod: Pod) {
+        pod.labels = self.labels.share(&pod.labels);
+        if let Some((name, _)) = self.world.namespaces.get_key_value(&pod.key.namespace) {
+            pod.key.namespace = name.clone();
+        }
         let key = pod.key.clone();
         self.note_problems(ObjectKey::Pod(key.clone()), &pod.problems);
         let old = self.world.pods.insert(key.clone(), pod);
@@ -195,17 +202,16 @@ impl Index {
     fn pod_changed(&mut self, key: &PodKey, old: Option<&Pod>) {
         let new = self.world.pods.get(key);
         let moved = self.selectors.reclassify(&self.world, old, new);
-        let none = BTreeSet::new();
-        let gone = old.map_or(&none, |pod| &pod.addresses);
-        let come = new.map_or(&none, |pod| &pod.addresses);
-        for address in gone.difference(come) {
+        let gone = old.map_or(&[][..], |pod| &pod.addresses);
+        let come = new.map_or(&[][..], |pod| &pod.addresses);
+        for address in gone {
             self.owners.remove(&(*address, key.clone()));
         }
-        for address in come.difference(gone) {
+        for address in come {
             self.owners.insert((*address, key.clone()));
         }
         let same_ports = old.map(|pod| &pod.named_ports) == new.map(|pod| &pod.named_ports);
-        for address in gone.union(come) {
+        for address in gone.iter().chain(come) {
             let stays = same_ports && gone.contains(address) && come.contains(address);
             if stays {
                 mark(&mut self.dirty_addresses, *address, only_in_one(&moved));

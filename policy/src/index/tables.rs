@@ -8,8 +8,8 @@ use super::selectors::{SelectorId, Selectors};
 use crate::evaluate::{Owner, answer};
 use crate::model::{PodKey, PodSelector, World};
 use crate::name::Names;
-use crate::peers::Peers;
 use crate::program::{Changes, ElementChange, Program, Table, TableId};
+use crate::table::TableSpec;
 
 /// The pods of the cluster, by their addresses too.
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ pub(super) fn keys_at(
 /// Every table in use.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    names: Names<Peers>,
+    names: Names<TableSpec>,
     /// How many groups use each.
     users: HashMap<TableId, usize>,
     by_selector: HashMap<SelectorId, BTreeSet<TableId>>,
@@ -47,8 +47,8 @@ pub(super) struct Tables {
 
 impl Tables {
     /// The name of a table, which a group that uses it must [acquire](Self::acquire).
-    pub(super) fn name(&mut self, peers: Peers) -> TableId {
-        TableId(self.names.name(peers))
+    pub(super) fn name(&mut self, spec: TableSpec) -> TableId {
+        TableId(self.names.name(spec))
     }
 
     /// Use a table; the first user pays for filling it.
@@ -64,9 +64,9 @@ impl Tables {
         if *users > 1 {
             return;
         }
-        let peers = self.names.get(id.0).clone();
+        let spec = self.names.get(id.0).clone();
         let mut addresses = BTreeSet::new();
-        for selector in selectors_of(&peers) {
+        for selector in selectors_of(&spec) {
             let selector_id = selectors.acquire(pods.world, selector);
             self.by_selector.entry(selector_id).or_default().insert(id);
             let members = selectors.members(selector_id);
@@ -74,9 +74,9 @@ impl Tables {
             addresses.extend(members.flat_map(|pod| &pod.addresses).copied());
         }
         let answers = addresses.into_iter().filter_map(|address| {
-            answer(&peers, address, &pods.at(address)).map(|verdict| (address, verdict))
+            answer(&spec, address, &pods.at(address)).map(|verdict| (address, verdict))
         });
-        let table = Table { addresses: answers.collect(), blocks: peers.accepted_blocks() };
+        let table = Table { addresses: answers.collect(), blocks: spec.accepted_blocks() };
         program.tables.insert(id, table);
         changes.tables_added.insert(id);
     }
@@ -94,8 +94,8 @@ impl Tables {
             return;
         }
         self.users.remove(&id);
-        let peers = self.names.get(id.0).clone();
-        for selector in selectors_of(&peers) {
+        let spec = self.names.get(id.0).clone();
+        for selector in selectors_of(&spec) {
             let selector_id = selectors.release(selector);
             if let Some(tables) = self.by_selector.get_mut(&selector_id) {
                 tables.remove(&id);
@@ -138,6 +138,6 @@ impl Tables {
 }
 
 /// Each selector of a table once.
-fn selectors_of(peers: &Peers) -> BTreeSet<&Arc<PodSelector>> {
-    peers.pod_matches().map(|pods| &pods.selector).collect()
+fn selectors_of(spec: &TableSpec) -> BTreeSet<&Arc<PodSelector>> {
+    spec.pod_matches().map(|pods| &pods.selector).collect()
 }

@@ -181,6 +181,11 @@ impl Groups {
         })
     }
 
+    /// Octets of encoded messages that wait for somebody, shared ones counted once per group.
+    pub(crate) fn waiting_octets(&self) -> usize {
+        self.groups.values().map(|group| group.ring.octets()).sum()
+    }
+
     /// What a peer has been told, or is about to be, per family.
     pub(crate) fn advertised(
         &self,

@@ -61,6 +61,10 @@ impl Ring {
         self.octets >= LIMIT
     }
 
+    pub(crate) const fn octets(&self) -> usize {
+        self.octets
+    }
+
     /// A member that has read all there is.
     pub(crate) fn join(&mut self, peer: PeerIndex) {
         self.readers.insert(peer, self.end());

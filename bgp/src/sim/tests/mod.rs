@@ -1,6 +1,12 @@
 //! What speakers do together.
 
 mod basics;
+mod changes;
+mod groups;
+mod oracle;
+mod restart;
+mod sessions;
+mod topology;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

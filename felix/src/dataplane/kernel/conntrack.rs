@@ -67,18 +67,21 @@ fn matching(
     let body = |w: &mut Writer| {
         w.raw(&header(address));
         w.nest(tuple, |w| w.nest(CTA_TUPLE_IP, |w| put_ip(w, attribute_of(address, end), address)));
-        let (flag, other) = match tuple {
-            CTA_TUPLE_ORIG => (CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS),
-            _ => (CTA_FILTER_REPLY_FLAGS, CTA_FILTER_ORIG_FLAGS),
-        };
-        w.nest(CTA_FILTER, |w| {
-            w.ne32(flag, flag_of(end));
-            w.ne32(other, 0);
-        });
+        // For IPv6 the kernel's filter is no help: 6.18 leaves out what matches (its comparison is inverted).
+        if address.is_ipv4() {
+            let (flag, other) = match tuple {
+                CTA_TUPLE_ORIG => (CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS),
+                _ => (CTA_FILTER_REPLY_FLAGS, CTA_FILTER_ORIG_FLAGS),
+            };
+            w.nest(CTA_FILTER, |w| {
+                w.ne32(flag, flag_of(end));
+                w.ne32(other, 0);
+            });
+        }
     };
     socket.dump(IPCTNL_MSG_CT_GET, body, |_, payload| {
         let Some(body) = payload.get(4..) else { return };
-        // Kernels before 5.8 list all connections, whatever the filter says.
+        // Kernels before 5.8 do not filter at all.
         let ip = find(body, tuple)
             .and_then(|tuple| find(tuple, CTA_TUPLE_IP))
             .and_then(|ip| find(ip, attribute_of(address, end)))

@@ -4,7 +4,7 @@
 //! it was made for and is refused when another program committed meanwhile; then the notifications tell
 //! whether that touched our table. If not, the same batch is sent again for the new generation.
 
-use std::io;
+use std::{io, thread, time::Duration};
 
 use nix::sys::socket::SockProtocol;
 
@@ -23,7 +23,9 @@ const NFTABLES_GROUP: u32 = 1 << 6;
 /// What the kernel answers to a batch for another generation.
 const ERESTART: i32 = 85;
 /// How often a batch is sent again because of commits to other tables.
-const ATTEMPTS: usize = 32;
+const ATTEMPTS: u32 = 32;
+/// Between two attempts to read, growing.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Notifications of other programs' bulk loads fit in here; ours are filtered out.
 const NOTIFICATION_BUFFER: usize = 8 << 20;
 
@@ -64,7 +66,9 @@ impl Nft {
     /// # Errors
     /// When the kernel refuses, or the table changes faster than it can be read.
     pub fn read(&mut self) -> io::Result<Table> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            // The kernel may need a moment to settle.
+            thread::sleep(PAUSE * attempt);
             self.watch.drain()?;
             let before = generation(&mut self.socket)?;
             let (table, dumped) = match self.dump() {
@@ -73,7 +77,7 @@ impl Nft {
                 other => other?,
             };
             self.generation = generation(&mut self.socket)?;
-            // Element dumps do not say when they were interrupted: only an equal generation does.
+            // Element dumps do not say when commits interrupted them: only an equal generation does.
             if dumped == Dumped::Whole && self.generation == before {
                 return Ok(table);
             }
@@ -115,6 +119,9 @@ impl Nft {
                 w.string(NFTA_SET_ELEM_LIST_SET, &set);
             })?;
             whole = whole.and(dumped);
+        }
+        if dump.is_torn() {
+            whole = Dumped::Interrupted;
         }
         Ok((dump.finish(), whole))
     }

@@ -1,6 +1,6 @@
-use serde_json::{Value, json};
-
 #![expect(clippy::needless_pass_by_value, reason = "literals read better without &")]
+
+use serde_json::{Value, json};
 
 use ocicat_bgp::speaker::Password;
 

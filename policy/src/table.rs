@@ -81,9 +81,9 @@ impl Stage {
 /// The stages that a packet goes through until one decides. What the last one passes is accepted, as
 /// Kubernetes does where no policy decides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Peers(Vec<Stage>);
+pub(crate) struct TableSpec(Vec<Stage>);
 
-impl Peers {
+impl TableSpec {
     pub(crate) fn new(stages: impl IntoIterator<Item = Stage>) -> Self {
         let mut kept = Vec::new();
         for mut stage in stages {
@@ -110,7 +110,7 @@ impl Peers {
     }
 
     /// Whether nobody is accepted, whoever comes.
-    pub(crate) fn drop_everything(&self) -> bool {
+    pub(crate) fn drops_everything(&self) -> bool {
         matches!(&*self.0, [Stage { clauses, default: Action::Deny }] if clauses.is_empty())
     }
 
