@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
@@ -37,20 +37,57 @@ pub(crate) fn mirror(netns: &Netns) -> Result<()> {
         thread::spawn(move || follow(&netns, family, &changed));
     }
     let mut installed = Fib::new();
+    let mut restarting = Restarting::No;
     loop {
-        // GoBGP may be down or restarting: a switch keeps forwarding then, and so do we.
-        if let Ok(wanted) = wanted(netns) {
-            let lines = difference(&installed, &wanted);
-            if !lines.is_empty() {
-                netns.ip(&lines).context("the router's kernel refused a route")?;
+        match wanted(netns) {
+            Ok(mut wanted) => {
+                restarting = restarting.next(&installed, &mut wanted, Instant::now());
+                let lines = difference(&installed, &wanted);
+                if !lines.is_empty() {
+                    netns.ip(&lines).context("the router's kernel refused a route")?;
+                }
+                installed = wanted;
             }
-            installed = wanted;
+            // A switch keeps forwarding while its routing daemon is away.
+            Err(_) => restarting = Restarting::Away,
         }
         match changes.recv_timeout(Duration::from_secs(1)) {
             // One read answers all changes that wait.
             Ok(()) => while changes.try_recv().is_ok() {},
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
+    }
+}
+
+/// How long a restarted daemon has to learn its routes again before those it did not are removed
+/// (RFC 4724 §4.1: the Selection_Deferral_Timer).
+const DEFERRAL: Duration = Duration::from_secs(30);
+
+/// Where the daemon is in a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restarting {
+    No,
+    Away,
+    /// Back, and to be waited for until then.
+    Learning(Instant),
+}
+
+impl Restarting {
+    /// While the daemon learns, what it has not learnt yet stays as it was.
+    fn next(self, installed: &Fib, wanted: &mut Fib, now: Instant) -> Self {
+        let until = match self {
+            Self::No => return Self::No,
+            Self::Away => now + DEFERRAL,
+            Self::Learning(until) => until,
+        };
+        let missing = installed.keys().any(|prefix| !wanted.contains_key(prefix));
+        if !missing || now >= until {
+            return Self::No;
+        }
+        for (prefix, hops) in installed {
+            wanted.entry(*prefix).or_insert_with(|| hops.clone());
+        }
+        Self::Learning(until)
     }
 }
 
@@ -110,8 +147,10 @@ fn difference(installed: &Fib, wanted: &Fib) -> String {
     for (prefix, hops) in wanted {
         if installed.get(prefix) != Some(hops) {
             let hops: Vec<String> = hops.iter().map(|hop| format!("nexthop via {hop}")).collect();
-            lines
-                .push_str(&format!("route replace {prefix} proto {PROTOCOL} metric {METRIC} {}\n", hops.join(" ")));
+            lines.push_str(&format!(
+                "route replace {prefix} proto {PROTOCOL} metric {METRIC} {}\n",
+                hops.join(" ")
+            ));
         }
     }
     lines
@@ -120,6 +159,24 @@ fn difference(installed: &Fib, wanted: &Fib) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restarted_daemon_keeps_its_routes_until_it_knows_all_or_its_time_is_over() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let hop = BTreeSet::from([IpAddr::from([10, 0, 1, 2])]);
+        let installed =
+            Fib::from([(net("10.1.0.0/24"), hop.clone()), (net("10.2.0.0/24"), hop.clone())]);
+        let now = Instant::now();
+        let mut wanted = Fib::from([(net("10.1.0.0/24"), hop)]);
+        let half = wanted.clone();
+        let state = Restarting::Away.next(&installed, &mut wanted, now);
+        assert_eq!((state, &wanted), (Restarting::Learning(now + DEFERRAL), &installed));
+        let mut late = half.clone();
+        assert_eq!(state.next(&installed, &mut late, now + DEFERRAL), Restarting::No);
+        assert_eq!(late, half);
+        let mut all = installed.clone();
+        assert_eq!(state.next(&installed, &mut all, now), Restarting::No);
+    }
 
     #[test]
     fn the_difference_replaces_what_changed_and_deletes_what_went() {
