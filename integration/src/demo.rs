@@ -135,15 +135,16 @@ impl Demo {
             Ok(())
         })?;
         println!("\nSessions, as GoBGP sees them:");
-        let mut table = new_table(&["neighbor", "AS", "state", "received", "advertised"]);
-        for session in router.sessions()? {
+        let mut table = new_table(&["neighbor", "AS", "state", "prefixes received"]);
+        let mut sessions = router.sessions()?;
+        sessions.sort_by_key(|session| session.address);
+        for session in sessions {
             let state = if session.established { "established" } else { "down" };
             table.add_row([
                 session.address.to_string(),
                 session.as_number.to_string(),
                 state.to_owned(),
                 session.received.to_string(),
-                session.advertised.to_string(),
             ]);
         }
         println!("{table}\n\nWhat GoBGP learned:");

@@ -53,7 +53,6 @@ pub(crate) struct Session {
     pub(crate) as_number: u32,
     pub(crate) established: bool,
     pub(crate) received: u64,
-    pub(crate) advertised: u64,
 }
 
 /// A path in gobgpd's table.
@@ -331,8 +330,6 @@ struct AfiSafiJson {
 struct CountsJson {
     #[serde(default)]
     received: u64,
-    #[serde(default)]
-    advertised: u64,
 }
 
 /// GoBGP's number of the state Established.
@@ -347,7 +344,6 @@ impl TryFrom<NeighborJson> for Session {
             as_number: json.state.peer_asn,
             established: json.state.session_state == ESTABLISHED,
             received: json.afi_safis.iter().map(|family| family.state.received).sum(),
-            advertised: json.afi_safis.iter().map(|family| family.state.advertised).sum(),
         })
     }
 }

@@ -89,10 +89,11 @@ impl Lab {
     /// Starts GoBGP on the router, has it announce the router's own networks, and follows it with
     /// the router's forwarding table.
     pub(crate) fn start_router(&mut self, config: &Config) -> Result<()> {
-        let gobgp = GoBgp::start(&self.router, &self.run.directory().join("tor"), config)?;
+        let directory = self.run.directory().join("tor");
+        let gobgp = GoBgp::start(&self.router, &directory, config)?;
         self.gobgp = Some(gobgp);
         self.announce_connected()?;
-        self.mirror = Some(fib::spawn(&self.router)?);
+        self.mirror = Some(fib::spawn(&self.router, &directory.join("mirror.log"))?);
         Ok(())
     }
 

@@ -158,7 +158,7 @@ fn unknown_node(bench: &Bench) -> Result<()> {
     })
     .with_context(|| agent.log_tail())?;
     let answer = agent.get("/readyz")?.1;
-    ensure!(answer.contains("node1"), "the reason does not name the node: {answer}");
+    ensure!(answer.contains("Node"), "the reason does not name the object: {answer}");
     lab.store.put(&node)?;
     lab.agents[0].wait_ready().map(drop)
 }
