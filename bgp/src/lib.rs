@@ -37,7 +37,8 @@
 //! | 5065, 9234 | not | | |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
-//! waits only after errors; after a lost connection or a Cease the peer may come back at once.
+//! waits only after errors; after a lost connection or a Cease the peer may come back at once, and we
+//! dial again after the connect retry time.
 
 #[cfg(feature = "tokio")]
 pub mod net;

@@ -108,7 +108,7 @@ impl Speaker {
                 received: tally.received,
                 accepted: tally.accepted,
                 stale: tally.stale,
-                advertised: self.groups.advertised(peer.index, family).count() as u64,
+                advertised: self.groups.advertised_count(peer.index, family),
                 end_of_rib: peer.end_of_rib.contains(family) && peer.established().is_some(),
             }
         });
