@@ -161,4 +161,45 @@ fn main() {
         index.flush();
     });
     println!("resident {} MB", resident_megabytes());
+
+    let (fill, changes) = time(|| {
+        index.put_policy(open_to_everywhere("all", 1, 0));
+        index.flush()
+    });
+    let added = changes.tables_added.iter().map(|id| index.program().tables[id].addresses.len());
+    println!("a policy opens a port to every pod: {} elements in {fill:.1?}", added.sum::<usize>());
+    measure("a pod comes (with that policy)", 2000, |at| {
+        let mut new = pod(PODS + at, at % 10);
+        new.key = PodKey::new(namespace_of(at), format!("newer-{at}"));
+        index.put_pod(new);
+        index.flush();
+    });
+    let (crowd, _) = time(|| {
+        for number in 0..2000 {
+            let name = format!("many-{number}");
+            index.put_policy(open_to_everywhere(&name, 1000 + number, number));
+        }
+        index.flush()
+    });
+    let classes = index.program().groups.values().map(|group| group.tcp.len()).max();
+    println!("2000 policies select one pod: {} port classes in {crowd:.1?}", classes.unwrap_or(0));
+    let mut port = 5000..;
+    measure("one of these 2000 policies changes", 20, |_| {
+        index.put_policy(open_to_everywhere("many-7", port.next().unwrap_or(1), u16::MAX));
+        index.flush();
+    });
+}
+
+/// Opens one port of one local pod to everybody with a label that differs per `zone`; zone 0 is every pod.
+fn open_to_everywhere(name: &str, port: u16, zone: u16) -> Policy {
+    let pods = if zone == 0 { Selector::everything() } else { equals("zone", zone.to_string()) };
+    let namespaces = NamespaceSelector::Labelled(Selector::everything());
+    let peers = Peers::Of(vec![Peer::Pods(Arc::new(PodSelector { namespaces, pods }))]);
+    let ports = Ports::Of(vec![PortMatch::Range(Transport::Tcp, port, port)]);
+    Policy {
+        key: PolicyKey::network_policy(namespace_of(911), name),
+        ingress: Some(vec![Rule { action: Action::Allow, peers, ports }]),
+        egress: None,
+        ..policy(911)
+    }
 }

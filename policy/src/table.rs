@@ -196,3 +196,112 @@ fn passed_is_allowed(action: Action) -> Action {
         Action::Deny => Action::Deny,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NamespaceSelector;
+    use crate::selector::Selector;
+    use Action::{Allow, Deny, Pass};
+
+    fn pods(namespace: &str) -> PeerMatch {
+        let namespaces = NamespaceSelector::Named(namespace.into());
+        let selector = Arc::new(PodSelector { namespaces, pods: Selector::everything() });
+        PeerMatch::Pods(PodMatch { selector, within: None, port: None })
+    }
+
+    fn block(cidr: &str, except: &[&str]) -> PeerMatch {
+        let except = except.iter().map(|hole| hole.parse().unwrap()).collect();
+        PeerMatch::Block(Arc::new(Block { cidr: cidr.parse().unwrap(), except }))
+    }
+
+    fn stage<const N: usize>(clauses: [(Action, PeerMatch); N], default: Action) -> Stage {
+        let clause = |(action, peer)| Clause { action, peer };
+        Stage { clauses: clauses.into_iter().map(clause).collect(), default }
+    }
+
+    fn same(one: &[Stage], other: &[Stage]) {
+        assert_eq!(TableSpec::new(one.to_vec()), TableSpec::new(other.to_vec()));
+    }
+
+    #[test]
+    fn what_says_the_same_has_the_same_form() {
+        let (a, b) = (pods("a"), pods("b"));
+        let (allow_a, allow_b) = ((Allow, a.clone()), (Allow, b.clone()));
+        let order = [allow_a.clone(), allow_b.clone(), allow_a.clone()];
+        same(&[stage(order, Deny)], &[stage([allow_b.clone(), allow_a.clone()], Deny)]);
+        let anybody = (Allow, PeerMatch::Any);
+        same(&[stage([allow_a.clone(), anybody], Deny)], &[stage([], Allow)]);
+        same(
+            &[stage([allow_a.clone(), (Deny, b.clone())], Deny)],
+            &[stage([allow_a.clone()], Deny)],
+        );
+        let unreachable = stage([allow_b.clone()], Allow);
+        let only_a = stage([allow_a.clone()], Deny);
+        same(&[only_a.clone(), unreachable], std::slice::from_ref(&only_a));
+        same(&[stage([], Pass), only_a.clone()], std::slice::from_ref(&only_a));
+        same(&[stage([(Deny, a.clone()), (Pass, b)], Pass)], &[stage([(Deny, a)], Allow)]);
+        same(&[], &[stage([], Allow)]);
+    }
+
+    #[test]
+    fn clauses_with_different_actions_keep_their_order() {
+        let (allow, deny) = ((Allow, pods("a")), (Deny, pods("b")));
+        let one = TableSpec::new([stage([deny.clone(), allow.clone()], Deny)]);
+        let other = TableSpec::new([stage([allow, deny], Deny)]);
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn nobody_is_accepted_where_only_denials_are_left() {
+        assert!(TableSpec::new([stage([(Deny, pods("a"))], Deny)]).drops_everything());
+        assert!(!TableSpec::new([stage([(Allow, pods("a"))], Deny)]).drops_everything());
+        assert!(!TableSpec::new([]).drops_everything());
+    }
+
+    fn check_blocks(stages: &[Stage], expected: &[&str]) {
+        let spec = TableSpec::new(stages.to_vec());
+        let blocks: Vec<String> = spec.accepted_blocks().iter().map(ToString::to_string).collect();
+        assert_eq!(blocks, expected);
+    }
+
+    #[test]
+    fn blocks_come_out_disjoint_and_as_few_as_can_be() {
+        let allow = |cidr, except| (Allow, block(cidr, except));
+        check_blocks(&[stage([], Deny)], &[]);
+        check_blocks(&[stage([], Allow)], &["0.0.0.0/0", "::/0"]);
+        check_blocks(
+            &[stage([allow("10.0.0.0/9", &[]), allow("10.128.0.0/9", &[])], Deny)],
+            &["10.0.0.0/8"],
+        );
+        check_blocks(
+            &[stage([allow("10.0.0.0/8", &[]), allow("10.1.0.0/16", &[])], Deny)],
+            &["10.0.0.0/8"],
+        );
+        check_blocks(
+            &[stage([allow("10.0.0.0/30", &["10.0.0.1/32"])], Deny)],
+            &["10.0.0.0/32", "10.0.0.2/31"],
+        );
+        check_blocks(
+            &[stage([allow("10.0.0.0/30", &["10.0.0.1/32"]), allow("10.0.0.1/32", &[])], Deny)],
+            &["10.0.0.0/30"],
+        );
+    }
+
+    #[test]
+    fn denied_and_passed_blocks_are_left_to_what_follows() {
+        let deny = (Deny, block("10.0.0.0/31", &[]));
+        check_blocks(
+            &[stage([deny.clone(), (Allow, block("10.0.0.0/30", &[]))], Deny)],
+            &["10.0.0.2/31"],
+        );
+        let first = stage([deny, (Pass, block("10.0.0.0/24", &[]))], Allow);
+        let second = stage([(Allow, block("10.0.0.4/30", &[]))], Deny);
+        let spec = TableSpec::new([first, second]);
+        let verdict = |text: &str| spec.verdict(text.parse().unwrap(), |_| false);
+        assert_eq!(verdict("10.0.0.0"), Verdict::Drop);
+        assert_eq!(verdict("10.0.0.2"), Verdict::Drop);
+        assert_eq!(verdict("10.0.0.4"), Verdict::Accept);
+        assert_eq!(verdict("10.0.1.0"), Verdict::Accept);
+    }
+}
