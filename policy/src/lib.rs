@@ -38,6 +38,7 @@
 #[cfg(feature = "k8s")]
 pub mod case;
 pub mod evaluate;
+pub mod expression;
 pub mod index;
 #[cfg(feature = "k8s")]
 pub mod k8s;

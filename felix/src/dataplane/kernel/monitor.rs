@@ -1,0 +1,182 @@
+//! What happens to the kernel without us: interfaces that come and go, our routes deleted, our table edited.
+//!
+//! Notifications are hints to look: who hears [`Event::Lost`] reads everything again, and a slow
+//! periodic reading covers what the kernel does not announce.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::AsFd,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::SockProtocol,
+};
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    super::{PROTOCOL, RouteKey},
+    Kernel,
+    links::{Link, dump_links, parse_link},
+    nft::{Seen, Watch},
+    routes::parse_key,
+    rtnetlink::*,
+    socket::Socket,
+};
+use crate::nft::wire::{Header, ne32};
+
+const NOTIFICATION_BUFFER: usize = 4 << 20;
+
+/// Something that was not our doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An interface came, or changed its name, address, MTU or state. When it goes down, the kernel
+    /// removes the IPv4 routes over it without a further word.
+    Link(Link),
+    /// An interface is gone, and the routes over it.
+    LinkGone {
+        /// Its number.
+        index: u32,
+        /// Its last name.
+        name: Arc<str>,
+    },
+    /// Addresses of an interface changed.
+    Addresses {
+        /// The interface.
+        index: u32,
+    },
+    /// A route of ours was deleted, or a stranger's took its place.
+    Route(RouteKey),
+    /// Our nftables table was changed.
+    Table,
+    /// Notifications were lost: anything may have happened.
+    Lost,
+}
+
+/// Listens to the kernel.
+pub struct Monitor {
+    links: HashMap<u32, Link>,
+    routes: Socket,
+    table: Watch,
+}
+
+impl Monitor {
+    /// Listens to everybody but `kernel`. Every interface that exists now is announced first.
+    ///
+    /// # Errors
+    /// When the kernel gives no sockets.
+    pub fn open(kernel: &Kernel) -> io::Result<Self> {
+        let groups = RTMGRP_LINK
+            | RTMGRP_IPV4_IFADDR
+            | RTMGRP_IPV6_IFADDR
+            | RTMGRP_IPV4_ROUTE
+            | RTMGRP_IPV6_ROUTE;
+        let routes = Socket::open(SockProtocol::NetlinkRoute, groups)?;
+        routes.set_receive_buffer(NOTIFICATION_BUFFER)?;
+        routes.ignore(kernel.routes.port())?;
+        let table = Watch::open(kernel.nft.table().clone(), kernel.nft.port())?;
+        Ok(Self { links: HashMap::new(), routes, table })
+    }
+
+    /// Sends events from a thread of its own, until nobody listens any more. A slow listener makes the
+    /// thread wait; what the kernel cannot keep meanwhile becomes one [`Event::Lost`].
+    ///
+    /// # Errors
+    /// When there is no thread, or the interfaces cannot be read.
+    pub fn spawn(mut self, to: Sender<Event>) -> io::Result<JoinHandle<()>> {
+        let mut socket = Socket::open(SockProtocol::NetlinkRoute, 0)?;
+        let mut events: Vec<Event> =
+            dump_links(&mut socket)?.into_iter().filter_map(|link| self.learn(link)).collect();
+        thread::Builder::new().name("kernel-monitor".into()).spawn(move || {
+            loop {
+                for event in events.drain(..) {
+                    if to.blocking_send(event).is_err() {
+                        return;
+                    }
+                }
+                events = self.wait().unwrap_or_else(|error| {
+                    tracing::warn!(%error, "kernel notifications");
+                    vec![Event::Lost]
+                });
+            }
+        })
+    }
+
+    /// Waits for the next events.
+    ///
+    /// # Errors
+    /// When the sockets fail otherwise than by losing notifications.
+    pub fn wait(&mut self) -> io::Result<Vec<Event>> {
+        let mut events = Vec::new();
+        while events.is_empty() {
+            let (routes, table) = (self.routes.as_fd(), self.table.socket.as_fd());
+            let mut ready =
+                [routes, table].map(|fd| PollFd::new(fd, PollFlags::POLLIN | PollFlags::POLLERR));
+            match poll(&mut ready, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => _ = other?,
+            }
+            if self.table.drain()? == Seen::Ours {
+                events.push(Event::Table);
+            }
+            self.drain(&mut events)?;
+        }
+        Ok(events)
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let mut heard = Vec::new();
+        let result = self.routes.pending(|header, payload| heard.extend(parse(header, payload)));
+        for heard in heard {
+            match heard {
+                Heard::Link(link) => events.extend(self.learn(link)),
+                Heard::LinkGone(link) => {
+                    self.links.remove(&link.index);
+                    events.push(Event::LinkGone { index: link.index, name: link.name });
+                }
+                Heard::Event(event) => events.push(event),
+            }
+        }
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                events.push(Event::Lost);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The event, when something that matters is new: the kernel announces statistics too.
+    fn learn(&mut self, link: Link) -> Option<Event> {
+        let before = self.links.insert(link.index, link.clone());
+        (before.as_ref() != Some(&link)).then_some(Event::Link(link))
+    }
+}
+
+enum Heard {
+    Link(Link),
+    LinkGone(Link),
+    Event(Event),
+}
+
+fn parse(header: Header, payload: &[u8]) -> Option<Heard> {
+    let index = || payload.get(4..).and_then(ne32);
+    let event = |event| Some(Heard::Event(event));
+    match header.kind {
+        RTM_NEWLINK => parse_link(payload).map(Heard::Link),
+        RTM_DELLINK => parse_link(payload).map(Heard::LinkGone),
+        RTM_NEWADDR | RTM_DELADDR => event(Event::Addresses { index: index()? }),
+        RTM_DELROUTE => match parse_key(payload)? {
+            (PROTOCOL, key) => event(Event::Route(key)),
+            _ => None,
+        },
+        RTM_NEWROUTE if header.flags & NLM_F_REPLACE != 0 => match parse_key(payload)? {
+            (PROTOCOL, _) => None,
+            (_, key) => event(Event::Route(key)),
+        },
+        _ => None,
+    }
+}
