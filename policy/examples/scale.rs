@@ -9,7 +9,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocicat_policy::model::{NamespaceSelector, Order, Peer, Peers, PodSelector, PortMatch, Ports};
+use ipnet::Ipv4Net;
+use ocicat_policy::model::{
+    Block, NamespaceSelector, Order, Peer, Peers, PodSelector, PortMatch, Ports,
+};
 use ocicat_policy::selector::{Requirement, Selector};
 use ocicat_policy::{
     Action, Index, Namespace, Pod, PodKey, Policy, PolicyKey, Rule, Tier, Transport, compile,
@@ -174,6 +177,13 @@ fn main() {
         index.put_pod(new);
         index.flush();
     });
+    let (blocks, _) = time(|| {
+        index.put_policy(open_to_blocks(5000));
+        index.flush()
+    });
+    let most = index.program().tables.values().map(|table| table.blocks.len()).max();
+    println!("a policy with 5000 blocks: {} disjoint ones in {blocks:.1?}", most.unwrap_or(0));
+    index.remove_policy(&open_to_blocks(0).key);
     let (crowd, _) = time(|| {
         for number in 0..2000 {
             let name = format!("many-{number}");
@@ -188,6 +198,18 @@ fn main() {
         index.put_policy(open_to_everywhere("many-7", port.next().unwrap_or(1), u16::MAX));
         index.flush();
     });
+}
+
+/// Opens one port of one local pod to that many blocks with a hole each.
+fn open_to_blocks(count: u32) -> Policy {
+    let block = |at: u32| Block {
+        cidr: Ipv4Net::new_assert(Ipv4Addr::from(0x2000_0000 + (at << 9)), 24).into(),
+        except: [Ipv4Net::new_assert(Ipv4Addr::from(0x2000_0000 + (at << 9) + 77), 32).into()]
+            .into(),
+    };
+    let peers = Peers::Of((0..count).map(|at| Peer::Block(Arc::new(block(at)))).collect());
+    let rule = Rule { action: Action::Allow, peers, ports: Ports::Any };
+    Policy { ingress: Some(vec![rule]), ..open_to_everywhere("blocks", 1, 0) }
 }
 
 /// Opens one port of one local pod to everybody with a label that differs per `zone`; zone 0 is every pod.

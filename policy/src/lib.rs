@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`model`] | what goes in: pods, namespaces, tiers, policies |
 //! | [`selector`] | labels and the selectors that match them |
+//! | [`expression`] | Calico's way to write selectors |
 //! | [`problem`] | input that could not be used |
 //! | [`program`] | what comes out: endpoints, groups, peer tables |
 //! | [`evaluate`] | from a world to a program, from scratch |

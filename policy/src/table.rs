@@ -12,15 +12,16 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::model::{Action, Block, NamedPort, Pod, PodSelector};
 use crate::program::Verdict;
 
-/// Whom one clause speaks of.
+/// Whom one clause speaks of. Where the order does not matter, clauses about pods come first: those who
+/// ask are pods that one of them selects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum PeerMatch {
     /// Everybody.
     Any,
-    /// Addresses, whoever has them.
-    Block(Arc<Block>),
     /// The addresses of pods.
     Pods(PodMatch),
+    /// Addresses, whoever has them.
+    Block(Arc<Block>),
 }
 
 /// Pods, all of whose conditions must hold.
@@ -142,51 +143,93 @@ impl TableSpec {
 
     /// The fewest disjoint blocks whose addresses are accepted when they belong to no pod.
     pub(crate) fn accepted_blocks(&self) -> BTreeSet<IpNet> {
-        let blocks = self.0.iter().flat_map(|stage| &stage.clauses).filter_map(|clause| {
-            match &clause.peer {
-                PeerMatch::Block(block) => Some(block),
-                PeerMatch::Any | PeerMatch::Pods(_) => None,
-            }
-        });
-        let borders: Vec<IpNet> =
-            blocks.flat_map(|block| block.except.iter().chain([&block.cidr])).copied().collect();
-        let mut accepted = BTreeSet::new();
         let everything = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let clauses: Vec<BlockClause<'_>> = self.block_clauses().collect();
+        let borders: Vec<IpNet> = clauses
+            .iter()
+            .flat_map(|clause| clause.block.except.iter().chain([&clause.block.cidr]))
+            .copied()
+            .collect();
+        let mut accepted = BTreeSet::new();
         for family in everything {
-            let inside: Vec<IpNet> =
-                borders.iter().filter(|border| family.contains(*border)).copied().collect();
-            self.accept_inside(family, &inside, &mut accepted);
+            self.accept_inside(family, &clauses, &borders, &mut accepted);
         }
         accepted
     }
 
-    /// Collect what is accepted inside `net`; returns whether that is all of it.
-    fn accept_inside(&self, net: IpNet, borders: &[IpNet], accepted: &mut BTreeSet<IpNet>) -> bool {
-        let halves = || net.subnets(net.prefix_len() + 1).ok();
-        let inner: Vec<IpNet> = borders.iter().filter(|border| **border != net).copied().collect();
-        let whole = match halves() {
-            Some(halves) if !inner.is_empty() => {
-                let mut whole = true;
-                let mut parts = Vec::new();
-                for half in halves {
-                    let inside: Vec<IpNet> =
-                        inner.iter().filter(|border| half.contains(*border)).copied().collect();
-                    whole &= self.accept_inside(half, &inside, accepted);
-                    parts.push(half);
+    fn block_clauses(&self) -> impl Iterator<Item = BlockClause<'_>> {
+        self.0.iter().enumerate().flat_map(|(stage, one)| {
+            one.clauses.iter().filter_map(move |clause| match &clause.peer {
+                PeerMatch::Block(block) => {
+                    Some(BlockClause { stage, action: clause.action, block })
                 }
-                if whole {
-                    for half in &parts {
-                        accepted.remove(half);
-                    }
-                }
-                whole
+                PeerMatch::Any | PeerMatch::Pods(_) => None,
+            })
+        })
+    }
+
+    /// Collect what is accepted inside `net`, of which some `clauses` may speak and where some `borders`
+    /// may lie; returns whether that is all of it.
+    fn accept_inside(
+        &self,
+        net: IpNet,
+        clauses: &[BlockClause<'_>],
+        borders: &[IpNet],
+        accepted: &mut BTreeSet<IpNet>,
+    ) -> bool {
+        let inside = |border: &&IpNet| net.contains(*border) && **border != net;
+        let borders: Vec<IpNet> = borders.iter().filter(inside).copied().collect();
+        let clauses: Vec<BlockClause<'_>> =
+            clauses.iter().filter(|clause| clause.touches(net)).copied().collect();
+        if borders.is_empty() {
+            let whole = self.verdict_outside(net.network(), &clauses) == Verdict::Accept;
+            if whole {
+                accepted.insert(net);
             }
-            Some(_) | None => self.verdict(net.network(), |_| false) == Verdict::Accept,
-        };
+            return whole;
+        }
+        let halves = net.subnets(net.prefix_len() + 1).expect("a border is smaller than its net");
+        let halves: Vec<IpNet> = halves.collect();
+        let mut whole = true;
+        for half in &halves {
+            whole &= self.accept_inside(*half, &clauses, &borders, accepted);
+        }
         if whole {
+            halves.iter().for_each(|half| {
+                accepted.remove(half);
+            });
             accepted.insert(net);
         }
         whole
+    }
+
+    /// The answer for an address that belongs to no pod, if only these of the clauses about blocks may
+    /// speak of it.
+    fn verdict_outside(&self, address: IpAddr, clauses: &[BlockClause<'_>]) -> Verdict {
+        for (at, stage) in self.0.iter().enumerate() {
+            let mut here = clauses.iter().filter(|clause| clause.stage == at);
+            let first = here.find(|clause| clause.block.contains(address));
+            match first.map_or(stage.default, |clause| clause.action) {
+                Action::Allow => return Verdict::Accept,
+                Action::Deny => return Verdict::Drop,
+                Action::Pass => {}
+            }
+        }
+        Verdict::Accept
+    }
+}
+
+/// A clause about a block, and where it stands.
+#[derive(Clone, Copy)]
+struct BlockClause<'a> {
+    stage: usize,
+    action: Action,
+    block: &'a Block,
+}
+
+impl BlockClause<'_> {
+    fn touches(&self, net: IpNet) -> bool {
+        net.contains(&self.block.cidr) || self.block.cidr.contains(&net)
     }
 }
 
