@@ -406,14 +406,16 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// One line for each session that comes up or goes down.
+/// One line for each session that comes up, goes down, or is turned down by a NOTIFICATION. That a
+/// peer does not answer is no news each time that it is tried; its snapshot tells.
 fn log_state(event: &Event) {
     let Event::PeerStateChanged { peer, old, new, reason } = event else { return };
-    let reason = reason.as_ref().map_or_else(String::new, |reason| reason.text.clone());
+    let text = reason.as_ref().map_or("", |reason| reason.text.as_str());
+    let notified = reason.as_ref().is_some_and(|reason| reason.code.is_some());
     match (old, new) {
         (_, State::Established) => tracing::info!(%peer, "BGP session up"),
-        (State::Established, _) => tracing::warn!(%peer, reason, "BGP session down"),
-        (_, State::Idle) => tracing::info!(%peer, reason, "BGP session failed"),
-        _ => tracing::debug!(%peer, ?old, ?new, reason, "BGP session"),
+        (State::Established, _) => tracing::warn!(%peer, reason = text, "BGP session down"),
+        _ if notified => tracing::warn!(%peer, reason = text, "BGP session refused"),
+        _ => tracing::debug!(%peer, ?old, ?new, reason = text, "BGP session"),
     }
 }
