@@ -202,3 +202,106 @@ fn use_beside<T>(contenders: &mut [Contender<T>], limits: Limits) {
         contender.outcome = Outcome::Multipath;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Limits = Limits { external: NonZeroU8::MAX, internal: NonZeroU8::MAX };
+
+    /// An ordinary path from the peer 10.0.0.`last`, AS 65000 + `last`.
+    fn contender(last: u8) -> Contender<u8> {
+        Contender {
+            path: last,
+            source: Source::External,
+            local_pref: DEFAULT_LOCAL_PREF,
+            as_path_length: 2,
+            origin: Origin::Igp,
+            first_as: 65000 + u32::from(last),
+            med: 0,
+            router_id: Ipv4Addr::new(10, 0, 0, last),
+            cluster_list_length: 0,
+            peer: Ipv4Addr::new(10, 0, 0, last).into(),
+            identifier: 0,
+            outcome: Outcome::Best,
+        }
+    }
+
+    fn outcome(contenders: &[Contender<u8>], path: u8) -> Outcome {
+        contenders.iter().find(|c| c.path == path).unwrap().outcome
+    }
+
+    /// The second path is worse at one step, and better at all later ones.
+    #[test]
+    fn each_step_decides_when_those_before_it_are_equal() {
+        type Change = fn(&mut Contender<u8>);
+        let steps: [(Step, Change); 10] = [
+            (Step::PathIdentifier, |c| c.identifier = 1),
+            (Step::PeerAddress, |c| c.peer = Ipv4Addr::new(10, 0, 0, 99).into()),
+            (Step::ClusterListLength, |c| c.cluster_list_length = 1),
+            (Step::RouterId, |c| c.router_id = Ipv4Addr::new(10, 0, 0, 99)),
+            (Step::ExternalOverInternal, |c| c.source = Source::Internal),
+            (Step::Med, |c| c.med = 1),
+            (Step::Origin, |c| c.origin = Origin::Egp),
+            (Step::AsPathLength, |c| c.as_path_length = 3),
+            (Step::LocalPref, |c| c.local_pref = 99),
+            (Step::LocallyOriginated, |c| c.source = Source::External),
+        ];
+        let no_multipath = Limits { external: NonZeroU8::MIN, internal: NonZeroU8::MIN };
+        for (at, (step, worsen)) in steps.iter().enumerate() {
+            let (mut better, mut worse) = (contender(1), Contender { path: 2, ..contender(1) });
+            // All that comes later speaks for the one that has to lose.
+            steps[..at].iter().for_each(|(_, worsen)| worsen(&mut better));
+            worsen(&mut worse);
+            if *step == Step::LocallyOriginated {
+                better.source = Source::Local;
+            }
+            for mut both in [[better, worse], [worse, better]] {
+                rank(&mut both, no_multipath);
+                assert_eq!(both[0].path, 1, "{step:?}");
+                assert_eq!(outcome(&both, 2), Outcome::Lost(*step));
+            }
+        }
+    }
+
+    /// Comparing pairs, each of these three would beat another; the order must not matter.
+    #[test]
+    fn med_is_deterministic() {
+        let from = |last, first_as, med, router_id| Contender {
+            first_as,
+            med,
+            router_id: Ipv4Addr::new(10, 0, 0, router_id),
+            ..contender(last)
+        };
+        let paths = [from(1, 65001, 20, 1), from(2, 65002, 0, 2), from(3, 65001, 10, 3)];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0], [0, 2, 1], [2, 0, 1]] {
+            let mut paths = order.map(|at: usize| paths[at]);
+            rank(&mut paths, ALL);
+            assert_eq!(paths[0].path, 2);
+            assert_eq!(outcome(&paths, 1), Outcome::Lost(Step::Med));
+            assert_eq!(outcome(&paths, 3), Outcome::Multipath);
+        }
+    }
+
+    #[test]
+    fn paths_are_used_together_up_to_the_limit_of_their_kind() {
+        let two = NonZeroU8::new(2).unwrap();
+        let limits = Limits { external: two, internal: NonZeroU8::MAX };
+        let mut paths = [4, 3, 2, 1].map(contender);
+        rank(&mut paths, limits);
+        assert_eq!(paths.map(|c| c.path), [1, 2, 3, 4]);
+        assert_eq!(paths[1].outcome, Outcome::Multipath);
+        assert_eq!(paths[2].outcome, Outcome::Lost(Step::RouterId));
+        let mut inside = [3, 2, 1].map(|n| Contender { source: Source::Internal, ..contender(n) });
+        rank(&mut inside, limits);
+        assert_eq!(inside[2].outcome, Outcome::Multipath);
+    }
+
+    #[test]
+    fn what_we_originate_is_never_shared_with_what_we_hear() {
+        let mut paths = [contender(1), Contender { source: Source::Local, ..contender(2) }];
+        rank(&mut paths, ALL);
+        assert_eq!(paths[0].path, 2);
+        assert_eq!(paths[1].outcome, Outcome::Lost(Step::LocallyOriginated));
+    }
+}

@@ -2,7 +2,7 @@
 //! and the attributes as they leave.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use foldhash::fast::FixedState;
 
@@ -27,6 +27,8 @@ pub(crate) struct Policy {
     pub(crate) own_next_hop: [Option<NextHop>; 2],
     pub(crate) next_hop: NextHopMode,
     pub(crate) reflection: Reflection,
+    /// Our cluster, when we reflect.
+    pub(crate) cluster_id: Option<Ipv4Addr>,
     pub(crate) filter: Filter,
 }
 
@@ -110,7 +112,8 @@ impl Policy {
             (NextHopMode::Own, _) | (NextHopMode::Auto, PeerKind::External) => false,
         };
         let own = self.own_next_hop[family.index()];
-        let chosen = if keep { block.next_hop.or(own) } else { own }?;
+        let heard = block.next_hop.filter(|_| keep).and_then(beyond_link);
+        let chosen = heard.or(own)?;
         let readable = match (family, chosen.addr()) {
             (Family::Ipv4, IpAddr::V6(_)) => self.codec.extended_next_hop.contains(family),
             (Family::Ipv6, IpAddr::V4(_)) => false,
@@ -136,7 +139,7 @@ impl Policy {
             PeerKind::Internal => {
                 let local_pref = block.summary.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
                 rewrite.local_pref = Edit::Set(local_pref);
-                rewrite.reflection = reflection(rib, source);
+                rewrite.reflection = self.reflected(rib, source);
             }
         }
         operations.iter().for_each(|operation| operation.amend(&mut rewrite));
@@ -145,12 +148,22 @@ impl Policy {
         }
         rewrite
     }
+
+    /// RFC 4456 §8, for a path from an internal peer.
+    fn reflected(&self, rib: &Rib, source: PeerIndex) -> Option<wire::Reflection> {
+        let neighbor = rib.neighbor(source);
+        let cluster_id = self.cluster_id.filter(|_| source != LOCAL)?;
+        (neighbor.kind == PeerKind::Internal)
+            .then_some(wire::Reflection { originator_id: neighbor.router_id, cluster_id })
+    }
 }
 
-/// RFC 4456 §8, for a path from an internal peer.
-fn reflection(rib: &Rib, source: PeerIndex) -> Option<wire::Reflection> {
-    let neighbor = rib.neighbor(source);
-    let cluster_id = rib.cluster_id.filter(|_| source != LOCAL)?;
-    (neighbor.kind == PeerKind::Internal)
-        .then_some(wire::Reflection { originator_id: neighbor.router_id, cluster_id })
+/// A next hop as it may be told on another link: its link-local address means nothing there
+/// (RFC 2545 §2).
+fn beyond_link(next_hop: NextHop) -> Option<NextHop> {
+    match next_hop {
+        NextHop::V6(address) if address.is_unicast_link_local() => None,
+        NextHop::V4(_) | NextHop::V6(_) => Some(next_hop),
+        NextHop::V6WithLinkLocal { global, .. } => Some(NextHop::V6(global)),
+    }
 }

@@ -240,3 +240,104 @@ impl Operation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rib::import::summarize;
+    use crate::wire::{Origin, originated};
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    /// A route with these attributes, asked about on behalf of an external peer.
+    fn subject(prefix: Prefix, raw: &[u8]) -> Subject<'_> {
+        let attributes = Block { next_hop: None, summary: summarize(raw), raw };
+        let peer_kind = PeerKind::External;
+        Subject { prefix, source: Source::RemotePeers, interface: None, peer_kind, attributes }
+    }
+
+    fn raw(operations: &[Operation]) -> Vec<u8> {
+        let mut rewrite = Rewrite::towards(PeerKind::Internal);
+        operations.iter().for_each(|operation| operation.amend(&mut rewrite));
+        let mut raw = Vec::new();
+        rewrite.apply(&originated(Origin::Igp), &mut raw);
+        raw
+    }
+
+    #[test]
+    fn prefixes_match_by_operator_and_length() {
+        use MatchOperator::{Equal, In, NotEqual, NotIn};
+        let cases = [
+            (Equal, None, "10.0.0.0/8", true),
+            (Equal, None, "10.0.0.0/16", false),
+            (NotEqual, None, "10.0.0.0/16", true),
+            (In, None, "10.0.0.0/8", true),
+            (In, None, "10.1.2.3/32", true),
+            (In, None, "11.0.0.0/16", false),
+            (In, Some(16..=24), "10.0.0.0/8", false),
+            (In, Some(16..=24), "10.1.0.0/16", true),
+            (In, Some(16..=24), "10.1.2.128/25", false),
+            (NotIn, Some(16..=24), "10.1.2.128/25", true),
+            (NotIn, None, "10.1.2.128/25", false),
+            (In, None, "a00::/16", false),
+        ];
+        for (operator, lengths, candidate, expected) in cases {
+            let condition = PrefixMatch { cidr: prefix("10.0.0.0/8"), operator, lengths };
+            assert_eq!(condition.matches(prefix(candidate)), expected, "{condition:?} {candidate}");
+        }
+    }
+
+    #[test]
+    fn a_rule_matches_when_all_its_conditions_do() {
+        let large: LargeCommunity = "1:2:3".parse().unwrap();
+        let raw = raw(&[
+            Operation::AddCommunity(AnyCommunity::Standard(Community(7))),
+            Operation::AddCommunity(AnyCommunity::Large(large)),
+            Operation::PrependAsPath(vec![65001, 65002]),
+            Operation::SetPriority(1024),
+        ]);
+        let any = || Rule::any(Action::Reject);
+        let community = |community| Rule { community: Some(community), ..any() };
+        let cases = [
+            (any(), true),
+            (Rule { family: Some(Family::Ipv6), ..any() }, false),
+            (Rule { source: Some(Source::Local), ..any() }, false),
+            (Rule { source: Some(Source::RemotePeers), ..any() }, true),
+            (Rule { peer_kind: Some(PeerKind::Internal), ..any() }, false),
+            (Rule { interface: Some("eth0".into()), ..any() }, false),
+            (Rule { priority: Some(1024), ..any() }, true),
+            (Rule { priority: Some(1025), ..any() }, false),
+            (Rule { as_path_prefix: vec![65001], ..any() }, true),
+            (Rule { as_path_prefix: vec![65002], ..any() }, false),
+            (Rule { as_path_prefix: vec![65001, 65002, 65003], ..any() }, false),
+            (community(AnyCommunity::Standard(Community(7))), true),
+            (community(AnyCommunity::Standard(Community(8))), false),
+            (community(AnyCommunity::Large(large)), true),
+            (Rule { family: Some(Family::Ipv4), priority: Some(1), ..any() }, false),
+        ];
+        for (rule, expected) in cases {
+            assert_eq!(rule.matches(subject(prefix("10.0.0.0/8"), &raw)), expected, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let med = Operation::SetMed(1);
+        let rules = vec![
+            Rule { family: Some(Family::Ipv6), ..Rule::any(Action::Reject) },
+            Rule::any(Action::Accept(vec![med.clone()])),
+            Rule::any(Action::Reject),
+        ];
+        let filter = Filter { rules, otherwise: Otherwise::Reject };
+        let raw = raw(&[]);
+        let ask = |filter: &Filter, text| {
+            filter.evaluate(subject(prefix(text), &raw)).map(<[Operation]>::to_vec)
+        };
+        assert_eq!(ask(&filter, "10.0.0.0/8"), Some(vec![med]));
+        assert_eq!(ask(&filter, "a00::/8"), None);
+        assert_eq!(ask(&Filter::accept_all(), "a00::/8"), Some(vec![]));
+        assert_eq!(ask(&Filter::own_routes(), "a00::/8"), None);
+    }
+}

@@ -3,7 +3,7 @@
 use crate::rib::attribute::{AttrId, AttributeStore, Block};
 use crate::rib::best::Ineligible;
 use crate::rib::filter::{Filter, Operation, Source, Subject};
-use crate::rib::path::{PathId, PeerIndex};
+use crate::rib::path::{LOCAL, PathId, PeerIndex};
 use crate::rib::{Neighbor, Rib};
 use crate::wire::{Edit, Marks, PeerKind, Prefix, Rewrite, Summary};
 
@@ -106,7 +106,8 @@ fn filter<'a>(
 fn barred(rib: &Rib, neighbor: &Neighbor, block: Block<'_>) -> Option<Ineligible> {
     let attributes = block.attributes();
     // RFC 4271 §9.1.2: own AS in the path means a loop, unless the operator allows some.
-    let own = attributes.as_path().asns().filter(|asn| *asn == neighbor.local_as).count();
+    let ours = [neighbor.local_as, rib.neighbor(LOCAL).local_as];
+    let own = attributes.as_path().asns().filter(|asn| ours.contains(asn)).count();
     let reflected = block.summary.originator_id == Some(rib.router_id)
         || rib.cluster_id.is_some_and(|own| attributes.cluster_list().any(|id| id == own));
     let to_us = neighbor.own_address.is_some()

@@ -24,6 +24,8 @@ pub(crate) struct Link {
     /// Since both OPENs are good.
     pub(crate) terms: Option<Terms>,
     pub(crate) last_heard: Instant,
+    /// When the edge last took something to send, or found nothing.
+    pub(crate) last_taken: Instant,
     pub(crate) transport: Transport,
 }
 
@@ -46,6 +48,7 @@ impl Link {
             open: None,
             terms: None,
             last_heard: now,
+            last_taken: now,
             transport: Transport::Up,
         }
     }

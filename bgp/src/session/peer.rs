@@ -60,6 +60,9 @@ pub(crate) struct Peer {
     pub(crate) disabled: FamilySet,
     /// The peer without the capability has had its time to tell its routes.
     pub(crate) presumed_complete: bool,
+    /// UPDATEs with errors that did not end the session (RFC 7606), and the last such error.
+    pub(crate) faults: u64,
+    pub(crate) last_fault: Option<String>,
     pub(crate) received: MessageCounts,
     pub(crate) sent: MessageCounts,
     /// The edge knows that there is something to send.
@@ -89,6 +92,8 @@ impl Peer {
             end_of_rib_due: FamilySet::EMPTY,
             disabled: FamilySet::EMPTY,
             presumed_complete: false,
+            faults: 0,
+            last_fault: None,
             received: MessageCounts::default(),
             sent: MessageCounts::default(),
             announced_output: [false; 2],

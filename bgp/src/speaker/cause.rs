@@ -44,16 +44,17 @@ impl Cause {
         let notification = Notification::cease_with_text(reason, text);
         let text = if text.is_empty() { reason.to_string() } else { text.to_owned() };
         let fault = match reason {
-            Cease::AdministrativeShutdown | Cease::PeerDeconfigured | Cease::HardReset => {
-                Fault::HardReset
-            }
+            // RFC 5882 §4.3: what BFD finds dead does not forward, so no restart is waited for.
+            Cease::AdministrativeShutdown
+            | Cease::PeerDeconfigured
+            | Cease::HardReset
+            | Cease::BfdDown => Fault::HardReset,
             Cease::MaximumPrefixes
             | Cease::AdministrativeReset
             | Cease::ConnectionRejected
             | Cease::OtherConfigurationChange
             | Cease::CollisionResolution
-            | Cease::OutOfResources
-            | Cease::BfdDown => Fault::Cease,
+            | Cease::OutOfResources => Fault::Cease,
         };
         Self::ours(fault, notification, text)
     }

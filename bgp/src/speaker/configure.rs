@@ -73,6 +73,9 @@ impl Speaker {
                 None => self.add_peer(now, name, config),
             }
         }
+        if old.cluster_id != self.config.cluster_id {
+            self.groups.mark_all(&self.rib);
+        }
         if old.multipath != self.config.multipath {
             Self::FAMILIES.into_iter().for_each(|family| self.rib.select_all(family));
         }
@@ -183,8 +186,14 @@ impl Speaker {
         } else if identity == Identity::Changed || needs_new_session(&old, new) {
             self.stop(now, index, &Cause::cease(Cease::OtherConfigurationChange, ""));
             self.forgive(index);
+            if (old.address, old.remote_as) != (new.address, new.remote_as) {
+                self.drop_retained(index); // It may be another router.
+            }
         } else {
             self.update_policy(index);
+        }
+        if new.reflection != old.reflection {
+            self.groups.mark_all(&self.rib);
         }
         if new.import != old.import || new.allow_own_as != old.allow_own_as {
             import::reimport(&mut self.rib, index);

@@ -197,7 +197,10 @@ impl Speaker {
             }
             Timer::Hold(peer, direction) => self.hold_fired(now, Place { peer, direction }),
             Timer::Keepalive(peer, direction) => {
-                self.event(now, Place { peer, direction }, Event::KeepaliveExpired, None);
+                let at = Place { peer, direction };
+                if !self.send_hold_expired(now, at) {
+                    self.event(now, at, Event::KeepaliveExpired, None);
+                }
             }
             Timer::Restart(peer) | Timer::Stale(peer) => self.drop_retained(peer),
             Timer::Presume(index) => {
@@ -226,6 +229,27 @@ impl Speaker {
         let text = format!("nothing heard for {} s (hold timer expired)", hold.as_secs());
         let cause = Cause::ours(Fault::Error, expired, text);
         self.event(now, at, Event::HoldExpired, Some(&cause));
+    }
+
+    /// RFC 9687 §3: a peer that takes nothing for eight minutes, or twice the hold time, is lost,
+    /// however alive it looks. Looked at with every keepalive.
+    fn send_hold_expired(&mut self, now: Instant, at: Place) -> bool {
+        let Some(peer) = self.peers.get_mut(&at.peer) else { return false };
+        let waiting = peer.announced_output[at.direction as usize];
+        let Some(link) = peer.link_mut(at.direction) else { return false };
+        if !waiting {
+            link.last_taken = now;
+        }
+        let hold = link.terms.as_ref().map_or(0, |terms| u64::from(terms.hold_time.secs()));
+        let limit = Duration::from_secs((2 * hold).max(480));
+        if now.duration_since(link.last_taken) < limit {
+            return false;
+        }
+        let expired = Notification::new(error::SEND_HOLD_TIMER_EXPIRED, 0);
+        let text = format!("the peer has taken nothing for {} s", limit.as_secs());
+        let cause = Cause::ours(Fault::Error, expired, text);
+        self.event(now, at, Event::HoldExpired, Some(&cause));
+        true
     }
 
     /// Our address on a session.

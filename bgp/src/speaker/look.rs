@@ -108,7 +108,7 @@ impl Speaker {
                 received: tally.received,
                 accepted: tally.accepted,
                 stale: tally.stale,
-                advertised: self.groups.advertised(peer.index, family).count() as u64,
+                advertised: self.groups.advertised_count(peer.index, family),
                 end_of_rib: peer.end_of_rib.contains(family) && peer.established().is_some(),
             }
         });
@@ -124,6 +124,8 @@ impl Speaker {
             connect_error: peer.connect_error.clone(),
             negotiated: peer.terms().map(negotiated),
             families: families.collect(),
+            faults: peer.faults,
+            last_fault: peer.last_fault.clone(),
             received: peer.received,
             sent: peer.sent,
         }

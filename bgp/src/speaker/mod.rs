@@ -194,7 +194,9 @@ impl Speaker {
         }
         let Place { peer, direction } = *self.conns.get(&conn)?;
         let state = self.peers.get_mut(&peer)?;
-        let found = state.link_mut(direction).and_then(|link| link.outbox.pop());
+        let link = state.link_mut(direction)?;
+        link.last_taken = now;
+        let found = link.outbox.pop();
         if let Some((kind, bytes)) = found {
             state.sent.add(kind, 1);
             return Some(bytes);

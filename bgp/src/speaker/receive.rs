@@ -207,7 +207,7 @@ impl Speaker {
             }
             fault => {
                 if let Some(fault) = fault {
-                    self.count_fault(at, fault.severity, fault.error.family());
+                    self.note_fault(at, fault);
                 }
                 self.apply(at, update, &checked, scratch.block());
                 Stream::Open
@@ -217,23 +217,20 @@ impl Speaker {
         stream
     }
 
-    /// RFC 7606 §2: a family may have to be given up for the rest of the session.
-    fn count_fault(&mut self, at: Place, severity: Severity, family: Option<wire::Family>) {
-        match (severity, family) {
-            (Severity::AfiSafiDisable, Some(family)) => {
-                let Some(peer) = self.peers.get_mut(&at.peer) else { return };
-                peer.disabled.insert(family);
-                peer.retained.remove(family);
-                let all = self.rib.neighbor(at.peer).generation.wrapping_add(1);
-                let families = [family].into_iter().collect();
-                self.sweeps.push_back(Sweep::new(at.peer, families, all));
-            }
-            (Severity::AfiSafiDisable, None)
-            | (
-                Severity::AttributeDiscard | Severity::TreatAsWithdraw | Severity::SessionReset,
-                _,
-            ) => {}
-        }
+    /// RFC 7606 §2: counts the error; a family may have to be given up for the rest of the session.
+    fn note_fault(&mut self, at: Place, fault: wire::Fault<'_>) {
+        let Some(peer) = self.peers.get_mut(&at.peer) else { return };
+        peer.faults += 1;
+        peer.last_fault = Some(fault.error.to_string());
+        let family = fault.error.family();
+        let Some(family) = family.filter(|_| fault.severity == Severity::AfiSafiDisable) else {
+            return;
+        };
+        peer.disabled.insert(family);
+        peer.retained.remove(family);
+        let all = self.rib.neighbor(at.peer).generation.wrapping_add(1);
+        let families = [family].into_iter().collect();
+        self.sweeps.push_back(Sweep::new(at.peer, families, all));
     }
 
     /// Enters the routes of an UPDATE into the table.

@@ -64,6 +64,10 @@ pub struct PeerSnapshot {
     pub negotiated: Option<NegotiatedSnapshot>,
     /// Routes and what is kept of them, per family.
     pub families: Vec<FamilySnapshot>,
+    /// UPDATEs with errors that did not end the session (RFC 7606 §2).
+    pub faults: u64,
+    /// The last such error.
+    pub last_fault: Option<String>,
     /// Messages heard.
     pub received: MessageCounts,
     /// Messages sent.

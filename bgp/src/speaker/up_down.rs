@@ -141,6 +141,7 @@ impl Speaker {
             own_next_hop: Self::FAMILIES.map(|family| self.own_next_hop(own, codec, family)),
             next_hop: config.next_hop,
             reflection: self.reflection(peer),
+            cluster_id: self.config.cluster_id,
             filter: config.export.clone(),
         })
     }

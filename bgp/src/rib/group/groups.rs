@@ -127,7 +127,7 @@ impl Groups {
                 self.return_to_main(rib, peer, id);
                 return None;
             }
-            if group.ring.is_full() {
+            if group.is_ring_full() {
                 self.leave_behind(rib, id);
             } else {
                 group.encode(rib);
@@ -179,6 +179,17 @@ impl Groups {
                 || group.pending.contains(prefix)
                 || group.batch.contains(prefix)
         })
+    }
+
+    /// How many prefixes a peer has been told, or is about to be.
+    pub(crate) fn advertised_count(&self, peer: PeerIndex, family: Family) -> u64 {
+        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
+        group.map_or(0, |group| group.told.told_to(peer, family))
+    }
+
+    /// Lets every group look at every prefix again.
+    pub(crate) fn mark_all(&mut self, rib: &Rib) {
+        self.groups.values_mut().for_each(|group| group.mark_all(rib));
     }
 
     /// Octets of encoded messages that wait for somebody, shared ones counted once per group.

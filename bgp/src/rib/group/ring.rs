@@ -32,9 +32,6 @@ pub(crate) struct Chunk {
     pub(crate) messages: u32,
 }
 
-/// Octets that may wait for the slowest member before the group goes on without it.
-const LIMIT: usize = 256 * 1024;
-
 /// What is encoded and not yet read by all.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
@@ -56,11 +53,7 @@ impl Ring {
         self.chunks.push_back(chunk);
     }
 
-    /// Whether encoding more would leave too much behind for somebody.
-    pub(crate) const fn is_full(&self) -> bool {
-        self.octets >= LIMIT
-    }
-
+    /// How much waits for the slowest member.
     pub(crate) const fn octets(&self) -> usize {
         self.octets
     }

@@ -167,3 +167,39 @@ fn bytes_that_wait_in_the_socket_keep_the_peer_alive() {
     }
     assert_eq!(state(&sim, 0, 1), State::Established);
 }
+
+/// RFC 9687: its keepalives come, but it takes nothing.
+#[test]
+fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
+    use crate::session::negotiate::our_open;
+    use crate::speaker::{Input, Speaker};
+    use crate::wire::capability::{Forwarding, RestartState};
+
+    let config = pair().remove(0);
+    let start = network(1, vec![]).now();
+    let mut speaker = Speaker::new(config.clone(), 1, start);
+    let conn = speaker.accept(start, (address(0), 179).into(), (address(1), 4000).into()).unwrap();
+    let theirs =
+        crate::session::collision::Identity { router_id: Ipv4Addr::new(10, 0, 0, 2), asn: 65002 };
+    let mut bytes = Vec::new();
+    let peer = &config.peers[&name(1)];
+    our_open(peer, theirs, RestartState::Running, Forwarding::Lost).emit(&mut bytes);
+    crate::wire::keepalive(&mut bytes);
+    speaker.handle(start, Input::Received { conn, bytes: &bytes });
+    while speaker.poll_transmit(start, conn).is_some() {}
+    speaker.originate(start, own(5), &Originated::default());
+
+    let mut keepalive = Vec::new();
+    crate::wire::keepalive(&mut keepalive);
+    let peer_at = |speaker: &Speaker, now| speaker.peers(now).remove(0);
+    for seconds in (0..470).step_by(10) {
+        let now = start + Duration::from_secs(seconds);
+        speaker.handle(now, Input::Received { conn, bytes: &keepalive });
+        speaker.handle_timeout(now);
+        assert_eq!(peer_at(&speaker, now).state, State::Established, "{seconds}");
+    }
+    let end = start + Duration::from_secs(520);
+    speaker.handle(end, Input::Received { conn, bytes: &keepalive });
+    speaker.handle_timeout(end);
+    assert_eq!(peer_at(&speaker, end).last_error.unwrap().code, Some((8, 0)));
+}

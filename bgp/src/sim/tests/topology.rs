@@ -136,3 +136,38 @@ fn ipv6_prefixes_need_a_next_hop_of_their_own() {
     let sim = network(8, configs);
     assert_eq!(routes(&sim, 1)[&six.to_string()], ["2001:db8::1"]);
 }
+
+/// Unnumbered links: sessions between link-local addresses, IPv4 over IPv6 next hops (RFC 8950).
+#[test]
+fn a_link_local_next_hop_does_not_leave_its_link() {
+    let at = |number: usize| -> IpAddr { format!("fe80::{}", number + 1).parse().unwrap() };
+    let mut configs = configs(&[65001, 65002, 65002], &[(0, 1), (1, 2)]);
+    let mut sim = Simulation::new(9);
+    for (number, config) in configs.iter_mut().enumerate() {
+        for (name, peer) in &mut config.peers {
+            peer.address = at(name.as_str()[1..].parse().unwrap());
+        }
+        sim.add(at(number), config.clone());
+    }
+    sim.run_until_quiet();
+    let via = sim.node(1).routes[&own(0)].next_hops[0].clone();
+    assert_eq!((via.address, via.link_local.map(IpAddr::from)), (at(0), Some(at(0))));
+    assert_eq!(routes(&sim, 2)[&own(0).to_string()], ["fe80::2"]);
+}
+
+#[test]
+fn becoming_a_reflector_needs_no_new_session() {
+    let mut configs = configs(&[65001; 3], &[(0, 1), (0, 2)]);
+    let mut sim = network(4, configs.clone());
+    assert_eq!(routes(&sim, 1).len(), 1);
+    for cluster_id in [Some(Ipv4Addr::new(1, 1, 1, 1)), None] {
+        configs[0].cluster_id = cluster_id;
+        configs[0].peers.get_mut(&name(1)).unwrap().reflection = Reflection::Client;
+        sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
+        sim.run_until_quiet();
+        let expected = if cluster_id.is_some() { 2 } else { 1 };
+        assert_eq!([1, 2].map(|node| routes(&sim, node).len()), [expected; 2]);
+        assert!(sim.node(0).speaker.peers(sim.now()).iter().all(|peer| peer.flaps == 0));
+        check_adjacent(&sim, 3);
+    }
+}
