@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A peer takes further words after its AS number: `passive`, `active`, `md5=KEY`, `gtsm`,
-//! `all` (tell it what other peers told us), `port=PORT`, `source=ADDRESS`, `hold=SECONDS`.
+//! `all` (tell it what other peers told us), `port=PORT`, `source=ADDRESS`, `interface=NAME`,
+//! `hold=SECONDS`.
 //! `restarting` says that forwarding went on while we were away. Events go to standard output.
 //! Standard input takes `peers`, `routes`, `originate PREFIX`, `withdraw PREFIX`, `restart` and
 //! `cease TEXT`; its end is a restart.
@@ -81,6 +82,7 @@ fn peer(text: &str) -> Result<(PeerName, PeerConfig)> {
             ("all", _) => peer.export = Filter::accept_all(),
             ("port", port) => peer.port = port.parse()?,
             ("source", source) => peer.source = Some(source.parse()?),
+            ("interface", name) => peer.interface = Some(name.into()),
             ("hold", secs) => peer.hold_time = HoldTime::from_secs(secs.parse()?)?,
             (other, _) => return Err(format!("{other:?} says nothing about a peer").into()),
         }

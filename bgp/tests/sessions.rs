@@ -1,5 +1,6 @@
 //! Whole speakers with real sockets on the loopback interface: no root, no fixed port, no sleep.
 #![cfg(feature = "tokio")]
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -77,28 +78,31 @@ impl Node {
     }
 
     async fn port(&mut self) -> u16 {
-        let listening = |event: &Event| match event {
-            Event::Listening { local, .. } => Some(local.port()),
-            _ => None,
+        let listening = |event: &Event| {
+            if let Event::Listening { local, .. } = event { Some(local.port()) } else { None }
         };
         self.until(listening).await.0
     }
 
     async fn up(&mut self) -> Vec<Event> {
-        let up = |event: &Event| match event {
-            Event::PeerStateChanged { new: State::Established, .. } => Some(()),
-            _ => None,
+        let up = |event: &Event| {
+            if let Event::PeerStateChanged { new: State::Established, .. } = event {
+                Some(())
+            } else {
+                None
+            }
         };
         self.until(up).await.1
     }
 
     /// Why the session went down.
     async fn down(&mut self) -> DownReason {
-        let down = |event: &Event| match event {
-            Event::PeerStateChanged { old: State::Established, reason, .. } => {
+        let down = |event: &Event| {
+            if let Event::PeerStateChanged { old: State::Established, reason, .. } = event {
                 Some((**reason.as_ref().expect("a session goes down for a reason")).clone())
+            } else {
+                None
             }
-            _ => None,
         };
         self.until(down).await.0
     }
@@ -106,11 +110,14 @@ impl Node {
     /// The next hop of a prefix, once it is heard of.
     async fn route(&mut self, prefix: &str) -> IpAddr {
         let prefix = p(prefix);
-        let heard = |event: &Event| match event {
-            Event::RouteChanged(route) if route.prefix == prefix => {
+        let heard = |event: &Event| {
+            if let Event::RouteChanged(route) = event
+                && route.prefix == prefix
+            {
                 Some(route.next_hops[0].address)
+            } else {
+                None
             }
-            _ => None,
         };
         self.until(heard).await.0
     }
@@ -190,9 +197,14 @@ async fn a_restart_takes_no_route_away() {
     // What follows the restarted speaker's End-of-RIB comes after what it announces now.
     second.running.handle.originate(p("10.9.0.0/16"), Originated::default()).unwrap();
     let last = p("10.9.0.0/16");
-    let marker = |event: &Event| match event {
-        Event::RouteChanged(route) if route.prefix == last => Some(()),
-        _ => None,
+    let marker = |event: &Event| {
+        if let Event::RouteChanged(route) = event
+            && route.prefix == last
+        {
+            Some(())
+        } else {
+            None
+        }
     };
     let ((), after) = left.until(marker).await;
     let withdrawn = |event: &&Event| matches!(event, Event::RouteWithdrawn(_));
@@ -206,9 +218,12 @@ async fn a_port_in_use_is_reported_and_tried_again() {
     let mut config = left();
     config.listen = vec![address];
     let mut node = Node::start(config);
-    let failed = |event: &Event| match event {
-        Event::ListenFailed { address, error } => Some((*address, error.clone())),
-        _ => None,
+    let failed = |event: &Event| {
+        if let Event::ListenFailed { address, error } = event {
+            Some((*address, error.clone()))
+        } else {
+            None
+        }
     };
     let ((reported, error), _) = node.until(failed).await;
     assert_eq!(reported, address);

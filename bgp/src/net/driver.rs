@@ -1,8 +1,8 @@
 //! The loop that owns the speaker, the clock and every socket.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::listen::{Listeners, Outcome};
 use super::signal::{Ready, Signal};
 use super::socket;
 use crate::session::State;
-use crate::speaker::{Config, ConnId, Input, Output, PeerConfig, PeerName, Speaker};
+use crate::speaker::{Config, ConnId, Input, Output, PeerConfig, PeerName, Refused, Speaker};
 use crate::wire::PeerKind;
 
 /// The most that is read from one connection before others, and the timers, get their turn.
@@ -27,6 +27,8 @@ const READ_TURN: usize = 64 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_millis(20);
 /// Prefixes shown before sockets and timers get their turn again.
 const ROUTES_PER_TURN: usize = 256;
+/// Refused addresses that are remembered; beyond, they are refused without a line in the log.
+const STRANGERS_MAX: usize = 256;
 /// How long the kernel may try to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -41,6 +43,8 @@ pub(super) struct Driver {
     writable: VecDeque<ConnId>,
     last_flush: Instant,
     buffer: Vec<u8>,
+    /// Addresses whose connections were refused since the last configuration.
+    strangers: BTreeSet<IpAddr>,
     events: EventQueue,
     commands: UnboundedReceiver<Command>,
     signals: UnboundedReceiver<Signal>,
@@ -75,6 +79,7 @@ impl Driver {
             writable: VecDeque::new(),
             last_flush: now(),
             buffer: vec![0; READ_TURN],
+            strangers: BTreeSet::new(),
             events: EventQueue::new(events),
             commands,
             signals,
@@ -154,6 +159,7 @@ impl Driver {
             Some(Command::Configure(config)) => {
                 self.listeners.configure(&config, now);
                 self.config = (*config).clone();
+                self.strangers.clear();
                 self.open_listeners();
                 self.speaker.configure(now, *config);
             }
@@ -326,10 +332,17 @@ impl Driver {
         });
         match prepared.map(|local| self.speaker.accept(now(), local, remote)) {
             Ok(Ok(conn)) => self.adopt(conn, stream),
-            Ok(Err(refused)) => tracing::info!(%remote, %refused, "refused a BGP connection"),
+            Ok(Err(reason)) => self.refused(remote.ip(), &reason),
             Err(error) => tracing::warn!(%remote, %error, "dropped a BGP connection"),
         }
         self.drain_outputs();
+    }
+
+    /// One line for each address, however often it knocks.
+    fn refused(&mut self, remote: IpAddr, reason: &Refused) {
+        if self.strangers.len() < STRANGERS_MAX && self.strangers.insert(remote) {
+            tracing::info!(%reason, "refused a BGP connection");
+        }
     }
 
     fn open_listeners(&mut self) {
@@ -393,14 +406,16 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// One line for each session that comes up or goes down.
+/// One line for each session that comes up, goes down, or is turned down by a NOTIFICATION. That a
+/// peer does not answer is no news each time that it is tried; its snapshot tells.
 fn log_state(event: &Event) {
     let Event::PeerStateChanged { peer, old, new, reason } = event else { return };
-    let reason = reason.as_ref().map_or_else(String::new, |reason| reason.text.clone());
+    let text = reason.as_ref().map_or("", |reason| reason.text.as_str());
+    let notified = reason.as_ref().is_some_and(|reason| reason.code.is_some());
     match (old, new) {
         (_, State::Established) => tracing::info!(%peer, "BGP session up"),
-        (State::Established, _) => tracing::warn!(%peer, reason, "BGP session down"),
-        (_, State::Idle) => tracing::info!(%peer, reason, "BGP session failed"),
-        _ => tracing::debug!(%peer, ?old, ?new, reason, "BGP session"),
+        (State::Established, _) => tracing::warn!(%peer, reason = text, "BGP session down"),
+        _ if notified => tracing::warn!(%peer, reason = text, "BGP session refused"),
+        _ => tracing::debug!(%peer, ?old, ?new, reason = text, "BGP session"),
     }
 }

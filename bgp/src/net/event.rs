@@ -56,7 +56,7 @@ pub enum Event {
 }
 
 /// More events than this wait for the daemon: no input is read until it has caught up.
-const BACKLOG_MAX: usize = 64 * 1024;
+const BACKLOG_MAX: usize = 16 * 1024;
 
 /// The sending end. A batch goes out whenever there is room; what does not fit waits here.
 #[derive(Debug)]

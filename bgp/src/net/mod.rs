@@ -33,7 +33,7 @@ pub use command::Goodbye;
 pub use event::Event;
 
 /// Batches of events that may wait for the daemon.
-const EVENT_BATCHES: usize = 16;
+const EVENT_BATCHES: usize = 4;
 
 /// The BGP thread has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

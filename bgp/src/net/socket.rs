@@ -44,20 +44,24 @@ pub(super) fn dialler(
     if let Some(source) = peer.source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    if let Password::Key(key) = &peer.password {
-        set_md5_key(&socket, remote.ip(), key.as_bytes())?;
-    }
     set_session_options(&socket, peer, remote.ip(), kind)?;
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
 /// The options of a session, dialled or accepted.
+///
+/// An accepted socket has its MD5 key from the listening one already, unless the kernel refused it
+/// there or the key is newer than the connection. Setting it again closes both gaps: what is not
+/// signed is dropped, and a key that cannot be set ends the connection.
 pub(super) fn set_session_options(
     socket: &Socket,
     peer: &PeerConfig,
     remote: IpAddr,
     kind: PeerKind,
 ) -> io::Result<()> {
+    if let Password::Key(key) = &peer.password {
+        set_md5_key(socket, remote, key.as_bytes())?;
+    }
     socket.set_tcp_nodelay(true)?;
     match remote {
         IpAddr::V4(_) => socket.set_tos_v4(TOS_INTERNETWORK_CONTROL)?,
@@ -92,7 +96,7 @@ fn set_least_ttl(socket: &Socket, family_of: IpAddr, ttl: u8) -> io::Result<()> 
 }
 
 /// The longest TCP MD5 key in octets.
-pub(super) const MD5_KEY_MAX: usize = libc::TCP_MD5SIG_MAXKEYLEN;
+const MD5_KEY_MAX: usize = libc::TCP_MD5SIG_MAXKEYLEN;
 
 /// `struct tcp_md5sig` of `linux/tcp.h`.
 #[repr(C)]
@@ -150,4 +154,44 @@ fn set_option<T>(
 /// Whether a key for `peer` belongs on a socket that listens on `local`.
 pub(super) const fn same_family(local: SocketAddr, peer: IpAddr) -> bool {
     local.is_ipv4() == peer.is_ipv4()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU8, NonZeroU32};
+
+    use super::*;
+
+    fn ttl_with(ttl: Ttl, kind: PeerKind) -> u32 {
+        let remote: IpAddr = "127.0.0.2".parse().unwrap();
+        let peer = PeerConfig { ttl, ..PeerConfig::new(remote, NonZeroU32::MIN) };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        set_session_options(&socket, &peer, remote, kind).unwrap();
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tos_v4().unwrap(), TOS_INTERNETWORK_CONTROL);
+        socket.ttl_v4().unwrap()
+    }
+
+    #[test]
+    fn packets_reach_as_far_as_the_peer_may_be() {
+        let hops = NonZeroU8::new(3).unwrap();
+        for (ttl, kind, expected) in [
+            (Ttl::Direct, PeerKind::External, 1),
+            (Ttl::Direct, PeerKind::Internal, 64),
+            (Ttl::Multihop(hops), PeerKind::External, 3),
+            (Ttl::Security(hops), PeerKind::External, 255),
+        ] {
+            assert_eq!(ttl_with(ttl, kind), expected);
+        }
+    }
+
+    /// Going on without the key would be a session that anybody can take over.
+    #[test]
+    fn a_key_that_cannot_be_set_ends_the_attempt() {
+        let remote: SocketAddr = "127.0.0.2:179".parse().unwrap();
+        let mut peer = PeerConfig::new(remote.ip(), NonZeroU32::MIN);
+        peer.password = Password::Key("k".repeat(81).into());
+        let error = dialler(&peer, remote, PeerKind::External).unwrap_err();
+        assert_eq!(error.to_string(), "TCP MD5 key is longer than 80 octets");
+    }
 }
