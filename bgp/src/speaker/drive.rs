@@ -151,7 +151,7 @@ impl Speaker {
             return;
         }
         let wait = match fault {
-            Fault::Error => {
+            Fault::Error | Fault::Flood => {
                 peer.quarantine = Quarantine::Yes;
                 peer.idle_hold()
             }
