@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::cause::Cause;
+use super::cause::{Cause, Fault};
 use super::restart::Restart;
-use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker};
+use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker, Timer};
 use crate::rib::attribute::{AttrId, Block};
 use crate::rib::best::Limits;
 use crate::rib::filter::Filter;
@@ -161,8 +161,8 @@ impl Speaker {
             peer.config.admin = super::Admin::Down;
         }
         self.stop(now, index, &Cause::cease(Cease::PeerDeconfigured, ""));
-        self.drop_retained(index);
         self.peers.remove(&index);
+        self.timers.cancel(Timer::IdleHold(index));
     }
 
     fn change_peer(
@@ -208,7 +208,7 @@ impl Speaker {
             peer.errors = 0;
             peer.failures = 0;
         }
-        self.timers.cancel(super::Timer::IdleHold(index));
+        self.timers.cancel(Timer::IdleHold(index));
     }
 
     fn update_policy(&mut self, index: PeerIndex) {
@@ -229,7 +229,11 @@ impl Speaker {
                 .is_some_and(Terms::survives_notification);
             self.event(now, at, Event::Stop, Some(&cause.for_good(survives)));
         }
-        self.timers.cancel(super::Timer::Retry(index));
+        self.timers.cancel(Timer::Retry(index));
+        if cause.fault == Fault::HardReset {
+            self.timers.cancel(Timer::Restart(index));
+            self.drop_retained(index);
+        }
     }
 }
 
