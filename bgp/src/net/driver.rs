@@ -322,20 +322,24 @@ impl Driver {
     }
 
     fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
-        let prepared = stream.local_addr().and_then(|local| {
-            let peer = self.config.peers.values().find(|peer| peer.address == remote.ip());
-            if let Some(peer) = peer {
-                let kind = kind(&self.config, peer);
-                socket::set_session_options(&SockRef::from(&stream), peer, remote.ip(), kind)?;
-            }
-            Ok(local)
-        });
-        match prepared.map(|local| self.speaker.accept(now(), local, remote)) {
+        match self.prepare(&stream, remote).map(|local| self.speaker.accept(now(), local, remote)) {
             Ok(Ok(conn)) => self.adopt(conn, stream),
             Ok(Err(reason)) => self.refused(remote.ip(), &reason),
             Err(error) => tracing::warn!(%remote, %error, "dropped a BGP connection"),
         }
         self.drain_outputs();
+    }
+
+    /// Sets the options of an accepted connection and gives our end of it.
+    fn prepare(&self, stream: &TcpStream, remote: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = SockRef::from(stream);
+        for peer in self.config.peers.values().filter(|peer| peer.address == remote.ip()) {
+            if !socket::is_on_link(&socket, peer)? {
+                return Err(io::Error::other("it came over another link than the peer's"));
+            }
+            socket::set_session_options(&socket, peer, remote.ip(), kind(&self.config, peer))?;
+        }
+        stream.local_addr()
     }
 
     /// One line for each address, however often it knocks.

@@ -15,9 +15,11 @@ const TOS_INTERNETWORK_CONTROL: u32 = 0xC0;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// A listening socket: both families listen apart, and packets leave with TTL 255, because what
-/// the handshake sends must pass the check of peers with GTSM (RFC 5082 §3).
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A socket that will listen: both families listen apart, and packets leave with TTL 255, because
+/// what the handshake sends must pass the check of peers with GTSM (RFC 5082 §3).
+///
+/// Not listening yet: the keys of the peers come first, so that no unsigned connection slips in.
+pub(super) fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -26,6 +28,11 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     set_ttl(&socket, address.ip(), u8::MAX)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Begins to listen.
+pub(super) fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -38,21 +45,32 @@ pub(super) fn dialler(
 ) -> io::Result<TcpSocket> {
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    if let Some(interface) = &peer.interface {
+    if let Some(interface) = link(peer) {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
+    set_session_options(&socket, peer, remote.ip(), kind)?;
     if let Some(source) = peer.source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    set_session_options(&socket, peer, remote.ip(), kind)?;
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
-/// The options of a session, dialled or accepted.
-///
-/// An accepted socket has its MD5 key from the listening one already, unless the kernel refused it
-/// there or the key is newer than the connection. Setting it again closes both gaps: what is not
-/// signed is dropped, and a key that cannot be set ends the connection.
+/// The interface that a link-local peer is tied to.
+fn link(peer: &PeerConfig) -> Option<&str> {
+    let IpAddr::V6(address) = peer.address else { return None };
+    peer.interface.as_deref().filter(|_| address.is_unicast_link_local())
+}
+
+/// Whether an accepted connection came over the link of the peer. The same link-local address on
+/// another link is somebody else; the kernel ties such a socket to the link that it came over.
+pub(super) fn is_on_link(socket: &Socket, peer: &PeerConfig) -> io::Result<bool> {
+    let Some(interface) = link(peer) else { return Ok(true) };
+    Ok(socket.device()?.is_some_and(|device| device == interface.as_bytes()))
+}
+
+/// The options of a session, dialled or accepted. An accepted socket has its MD5 key from the
+/// listening one already, unless the kernel refused it there; then it refuses again, and the
+/// connection ends.
 pub(super) fn set_session_options(
     socket: &Socket,
     peer: &PeerConfig,
@@ -110,7 +128,7 @@ struct Md5Signature {
 }
 
 /// Signs what goes to `peer` and demands the same of what comes (RFC 2385). On a listening socket
-/// this holds for the connections of that peer. An empty key ends it.
+/// this holds for the connections of that peer.
 pub(super) fn set_md5_key(socket: &Socket, peer: IpAddr, key: &[u8]) -> io::Result<()> {
     let mut padded = [0; MD5_KEY_MAX];
     let Some(place) = padded.get_mut(..key.len()) else {
@@ -149,11 +167,6 @@ fn set_option<T>(
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Whether a key for `peer` belongs on a socket that listens on `local`.
-pub(super) const fn same_family(local: SocketAddr, peer: IpAddr) -> bool {
-    local.is_ipv4() == peer.is_ipv4()
 }
 
 #[cfg(test)]
