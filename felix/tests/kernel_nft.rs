@@ -385,8 +385,10 @@ fn rules_count_packets_and_keep_their_counts_when_others_change() {
     });
 }
 
-/// `chains` group chains of three rules behind one dispatch map, and peers in maps of 1,000.
-fn large(chains: u32, peers: u32) -> Table {
+/// `chains` group chains of three rules behind one dispatch map, and peers in sets or maps of 1,000.
+fn large(chains: u32, peers: u32, kind: SetKind) -> Table {
+    let of = SetType { kind, ..PEERS };
+    let is_map = kind == SetKind::Verdicts;
     let mut table = Table::new("ocicat");
     let mut pods = Set::new(SetType {
         key: tables::FROM_POD,
@@ -394,10 +396,15 @@ fn large(chains: u32, peers: u32) -> Table {
         matching: Matching::Exact,
     });
     for n in 0..chains {
-        let map = format!("peers-{}", n % peers.div_ceil(1_000));
+        let peers = format!("peers-{}", n % peers.div_ceil(1_000));
+        let lookup = if is_map {
+            vec![vmap([Field::IpSaddr], peers)]
+        } else {
+            vec![in_set([Field::IpSaddr], peers), return_()]
+        };
         let rules = [
             Rule::new([l4proto(6), dport(80), accept()]),
-            Rule::new([vmap([Field::IpSaddr], map.as_str())]),
+            Rule::new(lookup),
             Rule::new([counter(), drop()]),
         ];
         let name = format!("group-{n}");
@@ -408,7 +415,8 @@ fn large(chains: u32, peers: u32) -> Table {
     for n in 0..peers {
         let map = table.sets.entry(format!("peers-{}", n / 1_000).into());
         let key = Key::from(Ipv4Addr::from(n));
-        map.or_insert_with(|| Set::new(PEERS)).elements.insert(key, Some(Verdict::Return));
+        let answer = is_map.then_some(Verdict::Return);
+        map.or_insert_with(|| Set::new(of)).elements.insert(key, answer);
     }
     table.sets.insert("from-pods".into(), pods);
     let base =
@@ -421,44 +429,48 @@ fn large(chains: u32, peers: u32) -> Table {
 #[test]
 #[ignore = "a measurement: run it alone, with --release and --nocapture"]
 fn how_long_changes_take_in_a_large_table() {
-    use std::time::Instant;
-    in_fresh_namespace(|| {
-        let table = large(2_000, 100_000);
-        let mut nft = Nft::open("ocicat").unwrap();
-        let timed = |what: &str, work: &mut dyn FnMut()| {
-            let start = Instant::now();
-            work();
-            eprintln!("{what}: {:?}", start.elapsed());
-        };
-        let mut all = Transaction::new("ocicat");
-        timed("diff from nothing", &mut || all = create(&table));
-        timed("encode", &mut || {
-            let batch = encode(&all, None, 1);
-            eprintln!("{} messages, {} bytes", batch.ops.len(), batch.bytes.len());
-        });
-        timed("load (encode and commit)", &mut || nft.commit(&all).unwrap());
-        timed("read back", &mut || assert!(nft.read().unwrap() == table));
-        timed("read back again", &mut || assert!(nft.read().unwrap() == table));
-        timed("diff of equals", &mut || assert!(diff(&table, &table.clone()).is_empty()));
-        let new = || Key::from(Ipv4Addr::new(192, 0, 2, 1));
-        let mut times: Vec<_> = (0..400)
-            .map(|n| {
-                let start = Instant::now();
-                let mut one = Transaction::new("ocicat");
-                if n % 2 == 0 {
-                    one.add_elements("peers-7", PEERS, [Element::verdict(new(), Verdict::Return)]);
-                } else {
-                    one.delete_elements("peers-7", PEERS, [new()]);
-                }
-                nft.commit(&one).unwrap();
-                start.elapsed()
-            })
-            .collect();
-        times.sort();
-        eprintln!("one element: p50 {:?}, p99 {:?}, max {:?}", times[200], times[396], times[399]);
-        let mut goal = table.clone();
-        goal.chains.insert("group-7".into(), Chain::regular([Rule::new([counter(), drop()])]));
-        let change = diff(&goal, &table);
-        timed("one chain rewritten", &mut || nft.commit(&change).unwrap());
+    for kind in [SetKind::Verdicts, SetKind::Members] {
+        eprintln!("peers in {kind:?}:");
+        in_fresh_namespace(|| measure(kind));
+    }
+}
+
+fn measure(kind: SetKind) {
+    let table = large(2_000, 100_000, kind);
+    let of = SetType { kind, ..PEERS };
+    let mut nft = Nft::open("ocicat").expect("a socket");
+    let all = create(&table);
+    timed("diff of nothing and all", 1, |_| assert!(!create(&table).is_empty()));
+    timed("diff of equals", 1, |_| assert!(diff(&table, &table).is_empty()));
+    timed("encode", 1, |_| assert!(encode(&all, None, 1).ops.len() > 8_000));
+    timed("load", 1, |_| nft.commit(&all).expect("a commit"));
+    timed("read back", 3, |_| assert!(nft.read().expect("a table") == table));
+    let key = || Key::from(Ipv4Addr::new(192, 0, 2, 1));
+    let answer = (kind == SetKind::Verdicts).then_some(Verdict::Return);
+    timed("one element", 400, |n| {
+        let mut one = Transaction::new("ocicat");
+        if n % 2 == 0 {
+            one.add_elements("peers-7", of, [Element { key: key(), verdict: answer.clone() }]);
+        } else {
+            one.delete_elements("peers-7", of, [key()]);
+        }
+        nft.commit(&one).expect("a commit");
     });
+    let mut goal = table.clone();
+    goal.chains.insert("group-7".into(), Chain::regular([Rule::new([counter(), drop()])]));
+    let changes = [diff(&goal, &table), diff(&table, &goal)];
+    timed("one chain rewritten", 40, |n| nft.commit(&changes[n % 2]).expect("a commit"));
+}
+
+fn timed(what: &str, times: usize, mut work: impl FnMut(usize)) {
+    let mut taken: Vec<_> = (0..times)
+        .map(|n| {
+            let start = std::time::Instant::now();
+            work(n);
+            start.elapsed()
+        })
+        .collect();
+    taken.sort();
+    let at = |percent: usize| taken[(times - 1) * percent / 100];
+    eprintln!("  {what}: p50 {:?}, p99 {:?}, of {times}", at(50), at(99));
 }
