@@ -1,1 +1,49 @@
-//! A BGP speaker as a library.
+//! A BGP speaker as a library. It knows nothing of Kubernetes and nothing of kernel routes.
+//!
+//! - [`wire`]: bytes to values and back.
+//! - [`session`]: from the configuration of a peer to agreed terms, and back down.
+//! - [`rib`]: what peers told us, what we chose, what we tell them.
+//! - [`speaker`]: the boundary; configuration, bytes and time in, bytes and routes out. No I/O.
+//! - [`sim`]: whole speakers in virtual time, the main test bed.
+//! - `net` (feature `tokio`): the edge that owns sockets and the clock.
+//!
+//! # Standards
+//!
+//! | RFC | | where | what is missing, or decided otherwise |
+//! |---|---|---|---|
+//! | 4271 messages, errors | done | [`wire`] | |
+//! | 4271 §8 state machine | done | `session::state`, `speaker::drive` | a failed dial waits in Active as with DelayOpen, which is not offered |
+//! | 4271 §6.8, 6286 collision | done | `session::collision` | |
+//! | 4271 §9.1 decision | partly | `rib::best` | no cost to the next hop, and reachability of next hops is left to the kernel |
+//! | 4271 §9.2 advertisement | done | `rib::export`, `rib::group` | no MRAI: what waits is packed, nothing is delayed; no aggregation |
+//! | 7606, 7607, 9774 | done | `wire::check` | the first AS of a path is not compared with the peer's |
+//! | 4760, 2545 | done | [`wire`], `speaker::up_down` | IPv4 and IPv6 unicast |
+//! | 5492, 9072, 6793 | done | [`wire`], `session::negotiate` | |
+//! | 2918 route refresh | answers | `rib::group` | never asks: rejected paths are kept, filters judge them again |
+//! | 7313 enhanced refresh | not | | not offered |
+//! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | |
+//! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
+//! | 9494 long-lived | not | | |
+//! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
+//! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | |
+//! | 8212 default reject | not | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate |
+//! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
+//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, sent only if a filter adds it |
+//! | 4360, 5701 | carried | [`wire`] | |
+//! | 4456 reflection | done | `rib::export`, `rib::import` | |
+//! | 7911 ADD-PATH | partly | [`wire`], `rib::path` | stored per path identifier, not negotiated |
+//! | 8654 long messages | partly | [`wire`] | not negotiated |
+//! | 2385, 5082 | edge | `net` | |
+//! | 5065, 9234 | not | | |
+//!
+//! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
+//! waits only after errors; after a lost connection or a Cease the peer may come back at once, and we
+//! dial again after the connect retry time.
+
+#[cfg(feature = "tokio")]
+pub mod net;
+pub mod rib;
+pub mod session;
+pub mod sim;
+pub mod speaker;
+pub mod wire;

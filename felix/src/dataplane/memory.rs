@@ -1,6 +1,8 @@
 //! A dataplane without a kernel: for tests, and for `plan` on a machine that is no node.
 
-use super::{Change, CommitError, Dataplane, Outcome, Rejection, State};
+use std::net::IpAddr;
+
+use super::{Change, CommitError, Dataplane, Outcome, Rejection, Resolved, State};
 use crate::nft::{Table, Transaction, Why};
 
 /// Holds what a kernel would hold, and refuses what a kernel would refuse.
@@ -48,6 +50,23 @@ impl Dataplane for Memory {
             change.routes.apply_to(&mut self.state.routes);
         }
         Outcome { nft, routes: Vec::new() }
+    }
+
+    /// Knows no links: there is no way to anywhere.
+    fn resolve(&mut self, _: IpAddr) -> std::io::Result<Option<Resolved>> {
+        Ok(None)
+    }
+
+    fn prepare_node(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn adopt(&mut self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn forget(&mut self, _: IpAddr) -> std::io::Result<usize> {
+        Ok(0)
     }
 }
 

@@ -9,9 +9,11 @@ mod memory;
 pub mod route;
 
 pub use memory::Memory;
-pub use route::{NextHop, Onlink, PROTOCOL, Route, RouteChanges, RouteKey, RouteKind, Routes};
+pub use route::{
+    NextHop, Onlink, PROTOCOL, Resolved, Route, RouteChanges, RouteKey, RouteKind, Routes,
+};
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, net::IpAddr};
 
 use crate::nft::{Table, Transaction};
 
@@ -156,4 +158,22 @@ pub trait Dataplane {
 
     /// Makes a change.
     fn apply(&mut self, change: &Change) -> Outcome;
+
+    /// The way to an address, as its tables have it; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn resolve(&mut self, address: IpAddr) -> std::io::Result<Option<Resolved>>;
+
+    /// Sets the node up as a router. Gives what could not be done.
+    fn prepare_node(&mut self) -> Vec<String>;
+
+    /// Sets up the node's end of a pod's interface. Gives what could not be done.
+    fn adopt(&mut self, interface: &str) -> Vec<String>;
+
+    /// Forgets tracked connections of an address whose owner has gone.
+    ///
+    /// # Errors
+    /// When they cannot be forgotten: the next owner may get the old one's packets.
+    fn forget(&mut self, address: IpAddr) -> std::io::Result<usize>;
 }

@@ -94,6 +94,18 @@ pub enum Onlink {
     Yes,
 }
 
+/// Where a packet to some address would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The routers, or the address itself where it is on the link.
+    pub hops: Vec<NextHop>,
+    /// The destination of the route that was found. Whoever installs a route over these hops makes sure
+    /// that it is not this one.
+    pub matched: IpNet,
+    /// Whose route that is (`rtm_protocol`).
+    pub protocol: u8,
+}
+
 /// Our routes, by key.
 pub type Routes = BTreeMap<RouteKey, Route>;
 
@@ -143,6 +155,24 @@ pub fn diff(desired: &Routes, mirror: &Routes) -> RouteChanges {
             None => changes.add.push(route.clone()),
             Some(now) if !now.same(route) => changes.replace.push(route.clone()),
             Some(_) => {}
+        }
+    }
+    changes
+}
+
+/// The same for some places alone.
+pub fn diff_at<'a>(
+    places: impl IntoIterator<Item = &'a RouteKey>,
+    desired: impl Fn(&RouteKey) -> Option<&'a Route>,
+    mirror: &Routes,
+) -> RouteChanges {
+    let mut changes = RouteChanges::default();
+    for key in places {
+        match (desired(key), mirror.get(key)) {
+            (None, Some(now)) => changes.delete.push(now.clone()),
+            (Some(route), None) => changes.add.push(route.clone()),
+            (Some(route), Some(now)) if !now.same(route) => changes.replace.push(route.clone()),
+            (None, None) | (Some(_), Some(_)) => {}
         }
     }
     changes

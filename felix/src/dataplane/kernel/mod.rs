@@ -11,10 +11,13 @@ pub mod sysctl;
 
 pub use monitor::{Event, Monitor};
 pub use nft::Nft;
-pub use routes::{KernelRoutes, Resolved};
+pub use routes::KernelRoutes;
 
-use super::{Change, Dataplane, Outcome, State};
+use std::net::IpAddr;
+
+use super::{Change, Dataplane, Outcome, Resolved, State};
 use crate::nft::{Counted, Name};
+use sysctl::{ReversePath, Setting};
 
 /// The dataplane that is real.
 pub struct Kernel {
@@ -39,14 +42,6 @@ impl Kernel {
     pub fn counters(&mut self) -> std::io::Result<Vec<Counted>> {
         self.nft.counters()
     }
-
-    /// Asks where packets to `address` would go; see [`KernelRoutes::resolve`].
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub fn resolve(&mut self, address: std::net::IpAddr) -> std::io::Result<Option<Resolved>> {
-        self.routes.resolve(address)
-    }
 }
 
 impl Dataplane for Kernel {
@@ -59,4 +54,26 @@ impl Dataplane for Kernel {
         let routes = if nft.is_ok() { self.routes.apply(&change.routes) } else { Vec::new() };
         Outcome { nft, routes }
     }
+
+    fn resolve(&mut self, address: IpAddr) -> std::io::Result<Option<Resolved>> {
+        self.routes.resolve(address)
+    }
+
+    fn prepare_node(&mut self) -> Vec<String> {
+        apply_settings(&sysctl::for_node())
+    }
+
+    fn adopt(&mut self, interface: &str) -> Vec<String> {
+        apply_settings(&sysctl::for_pod_interface(interface, ReversePath::NodeDefault))
+    }
+
+    fn forget(&mut self, address: IpAddr) -> std::io::Result<usize> {
+        conntrack::forget(address)
+    }
+}
+
+fn apply_settings(settings: &[Setting]) -> Vec<String> {
+    let failed =
+        |setting: &Setting| setting.apply().err().map(|error| format!("{setting}: {error}"));
+    settings.iter().filter_map(failed).collect()
 }

@@ -12,8 +12,8 @@ use nix::sys::socket::SockProtocol;
 
 use super::{
     super::{
-        NextHop, Onlink, PROTOCOL, Route, RouteChanges, RouteError, RouteFailure, RouteKey,
-        RouteKind, Routes,
+        NextHop, Onlink, PROTOCOL, Resolved, Route, RouteChanges, RouteError, RouteFailure,
+        RouteKey, RouteKind, Routes,
     },
     links::{dump_links, parse_ip, put_ip},
     rtnetlink::*,
@@ -28,18 +28,6 @@ const ANSWER_BUFFER: usize = 4 << 20;
 /// The socket that changes routes.
 pub struct KernelRoutes {
     socket: Socket,
-}
-
-/// Where a packet to some address would go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// The routers, or the address itself where it is on the link.
-    pub hops: Vec<NextHop>,
-    /// The destination of the route that was found. Whoever installs a route over these hops makes sure
-    /// that it is not this one.
-    pub matched: IpNet,
-    /// Whose route that is (`rtm_protocol`).
-    pub protocol: u8,
 }
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,35 @@
+//! What the daemon may ask of the BGP thread.
+
+use tokio::sync::oneshot;
+
+use crate::speaker::{
+    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+};
+use crate::wire::{Family, Prefix};
+
+/// A request; those with an answer carry the way back.
+#[derive(Debug)]
+pub(super) enum Command {
+    Configure(Box<Config>),
+    Originate(Prefix, Originated),
+    Withdraw(Prefix),
+    PeerUnreachable(PeerName),
+    Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    Routes { family: Family, from: u32, answer: oneshot::Sender<Page> },
+    Advertised(PeerName, Family, oneshot::Sender<Vec<(Prefix, AttributeSnapshot)>>),
+    Route(Prefix, oneshot::Sender<Option<RouteSnapshot>>),
+    Stop(Goodbye),
+}
+
+/// A slice of the table, and where the next one begins.
+pub(super) type Page = (Vec<RouteSnapshot>, Option<u32>);
+
+/// How the speaker takes its leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goodbye {
+    /// It will be back: connections are dropped without a word, and peers with graceful restart
+    /// keep our routes (RFC 4724).
+    Restart,
+    /// It will not: each peer gets a Cease with this text (RFC 9003) and drops our routes.
+    Cease(String),
+}

@@ -1,0 +1,177 @@
+//! The edge: one thread that owns a [`Speaker`](crate::speaker::Speaker), its sockets and its clock.
+//!
+//! [`spawn`] starts the thread and gives a [`Handle`] for requests and a receiver of [`Event`]
+//! batches. Inside, one task does everything (`driver`): it reads what is ready, at most 64 KiB of
+//! one connection at a time, hands it to the speaker, fires the timers, then writes. Nothing here
+//! knows the protocol.
+//!
+//! Nothing grows without bound: a blocked socket holds some 64 KiB, the rest stays with the speaker
+//! as routes to tell; and when the daemon falls behind with events, no more input is read.
+
+mod command;
+mod connection;
+mod driver;
+mod event;
+mod listen;
+mod signal;
+mod socket;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::speaker::{
+    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+};
+use crate::wire::{Family, Prefix};
+use command::Command;
+use driver::Driver;
+
+pub use command::Goodbye;
+pub use event::Event;
+
+/// Batches of events that may wait for the daemon.
+const EVENT_BATCHES: usize = 4;
+
+/// The BGP thread has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the BGP thread has ended")]
+pub struct Stopped;
+
+/// A running BGP thread, seen from outside. Cheap to clone. When the last one is dropped, the
+/// thread ends as for a restart.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// A running BGP thread.
+#[derive(Debug)]
+pub struct Running {
+    /// For requests.
+    pub handle: Handle,
+    /// News, in batches. To be received steadily: when it is full, peers are not heard.
+    pub events: mpsc::Receiver<Vec<Event>>,
+    /// The thread itself; joins after [`Handle::stop`].
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts the BGP thread.
+///
+/// # Errors
+/// When the system gives no thread or no event queue. A port that cannot be listened on is not an
+/// error here but an [`Event::ListenFailed`], and is tried again.
+pub fn spawn(config: Config) -> io::Result<Running> {
+    let (commands, requests) = mpsc::unbounded_channel();
+    let (news, events) = mpsc::channel(EVENT_BATCHES);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The standard library's only source of randomness; jitter needs no better one.
+    let seed = RandomState::new().build_hasher().finish();
+    let driver = async move { Driver::new(config, seed, requests, news).run().await };
+    let body = move || runtime.block_on(driver);
+    let thread = std::thread::Builder::new().name("bgp".into()).spawn(body)?;
+    Ok(Running { handle: Handle { commands }, events, thread })
+}
+
+impl Handle {
+    /// Takes a new configuration into force; see [`Speaker::configure`](crate::speaker::Speaker::configure).
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn configure(&self, config: Config) -> Result<(), Stopped> {
+        self.send(Command::Configure(Box::new(config)))
+    }
+
+    /// Originates a prefix, or changes its attributes.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn originate(&self, prefix: Prefix, originated: Originated) -> Result<(), Stopped> {
+        self.send(Command::Originate(prefix, originated))
+    }
+
+    /// Ends what [`Self::originate`] or the configuration began.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn withdraw(&self, prefix: Prefix) -> Result<(), Stopped> {
+        self.send(Command::Withdraw(prefix))
+    }
+
+    /// Something below says that a peer is dead (BFD, the interface).
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn peer_unreachable(&self, peer: PeerName) -> Result<(), Stopped> {
+        self.send(Command::PeerUnreachable(peer))
+    }
+
+    /// Every peer as it is now.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn peers(&self) -> Result<Vec<PeerSnapshot>, Stopped> {
+        self.ask(Command::Peers).await
+    }
+
+    /// Every prefix with all its paths, in no special order. Taken in slices between which the
+    /// thread goes on with its work, so the table may change meanwhile.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn routes(&self, family: Family) -> Result<Vec<RouteSnapshot>, Stopped> {
+        let mut all = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let (routes, rest) =
+                self.ask(|answer| Command::Routes { family, from, answer }).await?;
+            all.extend(routes);
+            next = rest;
+        }
+        Ok(all)
+    }
+
+    /// What a peer has been told, or is about to be.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn advertised(
+        &self,
+        peer: PeerName,
+        family: Family,
+    ) -> Result<Vec<(Prefix, AttributeSnapshot)>, Stopped> {
+        self.ask(|answer| Command::Advertised(peer, family, answer)).await
+    }
+
+    /// One prefix with all its paths.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn route(&self, prefix: Prefix) -> Result<Option<RouteSnapshot>, Stopped> {
+        self.ask(|answer| Command::Route(prefix, answer)).await
+    }
+
+    /// Ends the thread. [`Running::thread`] joins once the last words are said, a few seconds at
+    /// most.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn stop(&self, goodbye: Goodbye) -> Result<(), Stopped> {
+        self.send(Command::Stop(goodbye))
+    }
+
+    fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).map_err(|_| Stopped)
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Stopped> {
+        let (answer, reply) = oneshot::channel();
+        self.send(command(answer))?;
+        reply.await.map_err(|_| Stopped)
+    }
+}

@@ -1,0 +1,153 @@
+//! Sockets and their options: all that the kernel has to know of a BGP session.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::speaker::{Password, PeerConfig, Ttl};
+use crate::wire::PeerKind;
+
+/// IP precedence "internetwork control", as routing protocols mark their packets (CS6).
+const TOS_INTERNETWORK_CONTROL: u32 = 0xC0;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// A listening socket: both families listen apart, and packets leave with TTL 255, because what
+/// the handshake sends must pass the check of peers with GTSM (RFC 5082 §3).
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    set_ttl(&socket, address.ip(), u8::MAX)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A socket that is ready to connect to the peer.
+pub(super) fn dialler(
+    peer: &PeerConfig,
+    remote: SocketAddr,
+    kind: PeerKind,
+) -> io::Result<TcpSocket> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if let Some(interface) = &peer.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    if let Some(source) = peer.source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    if let Password::Key(key) = &peer.password {
+        set_md5_key(&socket, remote.ip(), key.as_bytes())?;
+    }
+    set_session_options(&socket, peer, remote.ip(), kind)?;
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// The options of a session, dialled or accepted.
+pub(super) fn set_session_options(
+    socket: &Socket,
+    peer: &PeerConfig,
+    remote: IpAddr,
+    kind: PeerKind,
+) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    match remote {
+        IpAddr::V4(_) => socket.set_tos_v4(TOS_INTERNETWORK_CONTROL)?,
+        IpAddr::V6(_) => socket.set_tclass_v6(TOS_INTERNETWORK_CONTROL)?,
+    }
+    match (peer.ttl, kind) {
+        (Ttl::Direct, PeerKind::External) => set_ttl(socket, remote, 1),
+        (Ttl::Direct, PeerKind::Internal) => set_ttl(socket, remote, 64),
+        (Ttl::Multihop(hops), _) => set_ttl(socket, remote, hops.get()),
+        (Ttl::Security(hops), _) => {
+            set_ttl(socket, remote, u8::MAX)?;
+            // RFC 5082 §3: a packet from `hops` routers away arrives with 256 minus that many.
+            set_least_ttl(socket, remote, u8::MAX - (hops.get() - 1))
+        }
+    }
+}
+
+fn set_ttl(socket: &Socket, family_of: IpAddr, ttl: u8) -> io::Result<()> {
+    match family_of {
+        IpAddr::V4(_) => socket.set_ttl_v4(ttl.into()),
+        IpAddr::V6(_) => socket.set_unicast_hops_v6(ttl.into()),
+    }
+}
+
+/// Makes the kernel drop packets that have come from further away.
+fn set_least_ttl(socket: &Socket, family_of: IpAddr, ttl: u8) -> io::Result<()> {
+    let (level, option) = match family_of {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MINTTL),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
+    };
+    set_option(socket, level, option, &libc::c_int::from(ttl))
+}
+
+/// The longest TCP MD5 key in octets.
+pub(super) const MD5_KEY_MAX: usize = libc::TCP_MD5SIG_MAXKEYLEN;
+
+/// `struct tcp_md5sig` of `linux/tcp.h`.
+#[repr(C)]
+struct Md5Signature {
+    address: SockAddrStorage,
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    interface: libc::c_int,
+    key: [u8; MD5_KEY_MAX],
+}
+
+/// Signs what goes to `peer` and demands the same of what comes (RFC 2385). On a listening socket
+/// this holds for the connections of that peer. An empty key ends it.
+pub(super) fn set_md5_key(socket: &Socket, peer: IpAddr, key: &[u8]) -> io::Result<()> {
+    let mut padded = [0; MD5_KEY_MAX];
+    let Some(place) = padded.get_mut(..key.len()) else {
+        let message = format!("TCP MD5 key is longer than {MD5_KEY_MAX} octets");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    };
+    place.copy_from_slice(key);
+    let address = SockAddr::from(SocketAddr::new(peer, 0));
+    let signature = Md5Signature {
+        address: address.as_storage(),
+        flags: 0,
+        prefix_len: 0,
+        key_len: u16::try_from(key.len()).expect("at most 80"),
+        interface: 0,
+        key: padded,
+    };
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &signature)
+}
+
+#[expect(unsafe_code, reason = "socket2 has neither TCP_MD5SIG nor IP_MINTTL")]
+fn set_option<T>(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
+    // SAFETY: `value` is alive for the call and `length` is its size; the kernel only reads it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(value).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a key for `peer` belongs on a socket that listens on `local`.
+pub(super) const fn same_family(local: SocketAddr, peer: IpAddr) -> bool {
+    local.is_ipv4() == peer.is_ipv4()
+}

@@ -1,0 +1,138 @@
+//! Attribute sets, each stored once however many paths and adjacent routers share it.
+//!
+//! A set is a canonical block of bytes and a next hop; equal sets have equal numbers. Sets count
+//! their users and go when the last one does. The decision reads only the summary.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use super::index::Index;
+use super::slab::Slab;
+use crate::wire::{Attributes, LargeCommunity, NextHop, Summary};
+
+/// The number of an attribute set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct AttrId(pub(crate) u32);
+
+/// An attribute set, looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block<'a> {
+    /// `None`: ourselves, whoever asks.
+    pub(crate) next_hop: Option<NextHop>,
+    pub(crate) summary: Summary,
+    pub(crate) raw: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    pub(crate) const fn attributes(&self) -> Attributes<'a> {
+        Attributes::new(self.raw)
+    }
+
+    pub(crate) fn has_community(&self, community: u32) -> bool {
+        self.attributes().communities().any(|each| each == community)
+    }
+
+    pub(crate) fn has_large_community(&self, community: LargeCommunity) -> bool {
+        self.attributes().large_communities().any(|each| each == community)
+    }
+
+    pub(crate) fn as_path_begins_with(&self, start: &[u32]) -> bool {
+        start.is_empty() || {
+            let mut path = self.attributes().as_path().asns();
+            start.iter().all(|asn| path.next() == Some(*asn))
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    uses: u32,
+    hash: u64,
+    next_hop: Option<NextHop>,
+    summary: Summary,
+    raw: Box<[u8]>,
+}
+
+/// All attribute sets in use.
+#[derive(Debug)]
+pub(crate) struct AttributeStore {
+    sets: Slab<Set>,
+    index: Index,
+    hasher: FixedState,
+}
+
+impl AttributeStore {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { sets: Slab::new(), index: Index::default(), hasher: FixedState::with_seed(seed) }
+    }
+
+    /// The number of this set, with one use more.
+    pub(crate) fn intern(&mut self, block: Block<'_>) -> AttrId {
+        let hash = self.hasher.hash_one((block.raw, block.next_hop));
+        let same = |id| {
+            let set: &Set = self.sets.get(id);
+            set.hash == hash && *set.raw == *block.raw && set.next_hop == block.next_hop
+        };
+        if let Some(id) = self.index.find(hash, same) {
+            self.sets.get_mut(id).uses += 1;
+            return AttrId(id);
+        }
+        let Block { next_hop, summary, raw } = block;
+        let id = self.sets.insert(Set { uses: 1, hash, next_hop, summary, raw: raw.into() });
+        self.index.insert(hash, id, |id| self.sets.get(id).hash);
+        AttrId(id)
+    }
+
+    /// One use more.
+    pub(crate) fn retain(&mut self, id: AttrId) -> AttrId {
+        self.sets.get_mut(id.0).uses += 1;
+        id
+    }
+
+    /// One use less.
+    pub(crate) fn release(&mut self, id: AttrId) {
+        let set = self.sets.get_mut(id.0);
+        set.uses -= 1;
+        if set.uses == 0 {
+            let hash = set.hash;
+            self.index.remove(hash, id.0, |id| self.sets.get(id).hash);
+            self.sets.remove(id.0);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: AttrId) -> Block<'_> {
+        let set = self.sets.get(id.0);
+        Block { next_hop: set.next_hop, summary: set.summary, raw: &set.raw }
+    }
+
+    /// How many different sets are in use.
+    pub(crate) fn len(&self) -> usize {
+        self.sets.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(raw: &[u8]) -> Block<'_> {
+        Block { next_hop: None, summary: Summary::default(), raw }
+    }
+
+    #[test]
+    fn equal_sets_share_a_number_until_the_last_user_goes() {
+        let mut store = AttributeStore::new(3);
+        let one = store.intern(block(b"one"));
+        let two = store.intern(block(b"two"));
+        assert_ne!(one, two);
+        assert_eq!(store.intern(block(b"one")), one);
+        let hop = Some(NextHop::V4([10, 0, 0, 1].into()));
+        assert_ne!(store.intern(Block { next_hop: hop, ..block(b"one") }), one);
+        store.release(one);
+        assert_eq!(store.get(one).raw, b"one");
+        store.release(one);
+        assert_eq!(store.len(), 2);
+    }
+}

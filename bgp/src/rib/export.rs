@@ -1,0 +1,169 @@
+//! From the best path to what a group of peers is told: who may hear of it, the export filter,
+//! and the attributes as they leave.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use foldhash::fast::FixedState;
+
+use super::attribute::{AttrId, Block};
+use super::best::DEFAULT_LOCAL_PREF;
+use super::filter::{Filter, Operation, Source, Subject};
+use super::import::summarize;
+use super::path::{LOCAL, PeerIndex};
+use super::prefix::PrefixId;
+use super::{Neighbor, Rib};
+use crate::speaker::{NextHopMode, Reflection};
+use crate::wire::{self, Codec, Edit, Family, Marks, NextHop, PeerKind, Rewrite};
+
+/// All that decides what a peer is told, and in which bytes. Peers with equal policies share their
+/// messages; whatever a new setting changes must stand in here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Policy {
+    pub(crate) codec: Codec,
+    /// The AS that we are in the peers' eyes.
+    pub(crate) local_as: u32,
+    /// Ourselves as the next hop of each family, where there is one.
+    pub(crate) own_next_hop: [Option<NextHop>; 2],
+    pub(crate) next_hop: NextHopMode,
+    pub(crate) reflection: Reflection,
+    /// Our cluster, when we reflect.
+    pub(crate) cluster_id: Option<Ipv4Addr>,
+    pub(crate) filter: Filter,
+}
+
+/// What the peers of a group are told about a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Advert {
+    pub(crate) attr: AttrId,
+    /// Who told us, and is not told in turn.
+    pub(crate) source: PeerIndex,
+}
+
+/// What was worked out for one set of attributes, so that the next prefix with it costs nothing.
+/// Valid while the RIB does not change.
+#[derive(Debug, Default)]
+pub(crate) struct Memo(HashMap<(AttrId, PeerIndex, Vec<Operation>, Family), AttrId, FixedState>);
+
+impl Policy {
+    /// What to tell about a prefix now; the caller gets a use of the attribute set.
+    pub(crate) fn advertise(
+        &self,
+        rib: &mut Rib,
+        memo: &mut Memo,
+        prefix: PrefixId,
+    ) -> Option<Advert> {
+        if !self.codec.families.contains(prefix.family()) {
+            return None;
+        }
+        let path = *rib.best(prefix)?;
+        let source = path.peer;
+        let neighbor = rib.neighbor(source);
+        let block = rib.attributes.get(path.attr);
+        if source != LOCAL && !self.may_hear(neighbor, block) {
+            return None;
+        }
+        let subject = Subject {
+            prefix: rib.prefixes.prefix(prefix),
+            source: if source == LOCAL { Source::Local } else { Source::RemotePeers },
+            interface: neighbor.interface.as_deref(),
+            peer_kind: self.codec.peer,
+            attributes: block,
+        };
+        let operations = self.filter.evaluate(subject)?;
+        let key = (path.attr, source, operations.to_vec(), prefix.family());
+        if let Some(id) = memo.0.get(&key) {
+            return Some(Advert { attr: rib.attributes.retain(*id), source });
+        }
+        let next_hop = self.next_hop(block, prefix.family())?;
+        let mut raw = Vec::new();
+        self.rewrite(rib, source, block, operations).apply(block.raw, &mut raw);
+        let summary = summarize(&raw);
+        let attr = rib.attributes.intern(Block { next_hop: Some(next_hop), summary, raw: &raw });
+        memo.0.insert(key, attr);
+        Some(Advert { attr, source })
+    }
+
+    /// Whether a path heard from `from` may be told to this group at all.
+    fn may_hear(&self, from: &Neighbor, block: Block<'_>) -> bool {
+        let marks = block.summary.marks;
+        if marks.contains(Marks::NO_ADVERTISE) {
+            return false; // RFC 1997
+        }
+        match self.codec.peer {
+            // RFC 1997; we are in no confederation.
+            PeerKind::External => {
+                !marks.contains(Marks::NO_EXPORT) && !marks.contains(Marks::NO_EXPORT_SUBCONFED)
+            }
+            PeerKind::Internal => match from.kind {
+                PeerKind::External => true,
+                // RFC 4456 §6: from a client to all, from others to clients.
+                PeerKind::Internal => {
+                    from.reflection == Reflection::Client || self.reflection == Reflection::Client
+                }
+            },
+        }
+    }
+
+    /// The next hop, if there is one that the peers can read.
+    fn next_hop(&self, block: Block<'_>, family: Family) -> Option<NextHop> {
+        let keep = match (self.next_hop, self.codec.peer) {
+            (NextHopMode::Keep, _) | (NextHopMode::Auto, PeerKind::Internal) => true,
+            (NextHopMode::Own, _) | (NextHopMode::Auto, PeerKind::External) => false,
+        };
+        let own = self.own_next_hop[family.index()];
+        let heard = block.next_hop.filter(|_| keep).and_then(beyond_link);
+        let chosen = heard.or(own)?;
+        let readable = match (family, chosen.addr()) {
+            (Family::Ipv4, IpAddr::V6(_)) => self.codec.extended_next_hop.contains(family),
+            (Family::Ipv6, IpAddr::V4(_)) => false,
+            (Family::Ipv4, IpAddr::V4(_)) | (Family::Ipv6, IpAddr::V6(_)) => true,
+        };
+        readable.then_some(chosen)
+    }
+
+    fn rewrite(
+        &self,
+        rib: &Rib,
+        source: PeerIndex,
+        block: Block<'_>,
+        operations: &[Operation],
+    ) -> Rewrite {
+        let mut rewrite = Rewrite::towards(self.codec.peer);
+        rewrite.asn_width = self.codec.asn_width;
+        match self.codec.peer {
+            PeerKind::External => {
+                // RFC 4271 §5.1.4: the MED of one neighbour means nothing to another.
+                rewrite.med = if source == LOCAL { Edit::Keep } else { Edit::Remove };
+            }
+            PeerKind::Internal => {
+                let local_pref = block.summary.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
+                rewrite.local_pref = Edit::Set(local_pref);
+                rewrite.reflection = self.reflected(rib, source);
+            }
+        }
+        operations.iter().for_each(|operation| operation.amend(&mut rewrite));
+        if self.codec.peer == PeerKind::External {
+            rewrite.prepend.insert(0, self.local_as); // RFC 4271 §5.1.2
+        }
+        rewrite
+    }
+
+    /// RFC 4456 §8, for a path from an internal peer.
+    fn reflected(&self, rib: &Rib, source: PeerIndex) -> Option<wire::Reflection> {
+        let neighbor = rib.neighbor(source);
+        let cluster_id = self.cluster_id.filter(|_| source != LOCAL)?;
+        (neighbor.kind == PeerKind::Internal)
+            .then_some(wire::Reflection { originator_id: neighbor.router_id, cluster_id })
+    }
+}
+
+/// A next hop as it may be told on another link: its link-local address means nothing there
+/// (RFC 2545 §2).
+fn beyond_link(next_hop: NextHop) -> Option<NextHop> {
+    match next_hop {
+        NextHop::V6(address) if address.is_unicast_link_local() => None,
+        NextHop::V4(_) | NextHop::V6(_) => Some(next_hop),
+        NextHop::V6WithLinkLocal { global, .. } => Some(NextHop::V6(global)),
+    }
+}

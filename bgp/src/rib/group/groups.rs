@@ -1,0 +1,212 @@
+//! All groups: who is in which, and how members come, go and move between them.
+
+use std::collections::BTreeMap;
+
+use super::ring::Chunk;
+use super::{AGAIN, Group, Role};
+use crate::rib::Rib;
+use crate::rib::attribute::AttrId;
+use crate::rib::export::{Advert, Policy};
+use crate::rib::path::PeerIndex;
+use crate::rib::prefix::PrefixId;
+use crate::wire::{Family, FamilySet};
+
+type GroupId = u32;
+
+/// The groups of all peers with a session.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: BTreeMap<GroupId, Group>,
+    members: BTreeMap<PeerIndex, GroupId>,
+    next: GroupId,
+}
+
+impl Groups {
+    fn add(&mut self, group: Group) -> GroupId {
+        let id = self.next;
+        self.next += 1;
+        self.members.extend(group.ring.readers().map(|peer| (peer, id)));
+        self.groups.insert(id, group);
+        id
+    }
+
+    fn group_of(&mut self, peer: PeerIndex) -> Option<(GroupId, &mut Group)> {
+        let id = *self.members.get(&peer)?;
+        self.groups.get_mut(&id).map(|group| (id, group))
+    }
+
+    /// A peer whose session has come up; it will be told everything.
+    pub(crate) fn join(&mut self, rib: &Rib, peer: PeerIndex, policy: Policy) {
+        let mut alike = self.groups.iter_mut().filter(|(_, group)| group.policy == policy);
+        if let Some((id, group)) = alike.find(|(_, group)| group.is_fresh()) {
+            group.ring.join(peer);
+            self.members.insert(peer, *id);
+            return;
+        }
+        let alone = !self.groups.values().any(|group| group.policy == policy);
+        let mut group = Group::new(policy, if alone { Role::Main } else { Role::CatchingUp });
+        group.ring.join(peer);
+        group.mark_all(rib);
+        self.add(group);
+    }
+
+    /// A peer whose session is down.
+    pub(crate) fn leave(&mut self, rib: &mut Rib, peer: PeerIndex) {
+        let Some((id, group)) = self.group_of(peer) else { return };
+        group.ring.leave(peer);
+        let deserted = group.ring.readers().next().is_none();
+        self.members.remove(&peer);
+        if deserted && let Some(group) = self.groups.remove(&id) {
+            group.dissolve(rib);
+        }
+    }
+
+    /// Notes that the best path to a prefix changed.
+    pub(crate) fn mark(&mut self, prefix: PrefixId) {
+        self.groups.values_mut().for_each(|group| group.pending.push(prefix));
+    }
+
+    /// Gives a peer another policy: it is told what differs.
+    pub(crate) fn change_policy(&mut self, rib: &mut Rib, peer: PeerIndex, policy: Policy) {
+        let Some((_, group)) = self.group_of(peer) else { return };
+        if group.policy == policy {
+            return;
+        }
+        let Some(mut group) = self.take_out(rib, peer) else { return };
+        group.policy = policy;
+        for family in Family::ALL {
+            let told: Vec<_> = group.told.iter(family).map(|(prefix, _)| prefix).collect();
+            told.into_iter().for_each(|prefix| group.pending.push(prefix));
+        }
+        group.mark_all(rib);
+        self.add(group);
+    }
+
+    /// Tells a peer all routes of some families again (RFC 2918).
+    pub(crate) fn refresh(&mut self, rib: &mut Rib, peer: PeerIndex, families: FamilySet) {
+        let Some(mut group) = self.take_out(rib, peer) else { return };
+        for family in families.iter() {
+            let told: Vec<_> = group.told.iter(family).collect();
+            for (prefix, advert) in told {
+                if advert.attr.0 != AGAIN {
+                    rib.attributes.release(advert.attr);
+                }
+                group.told.set(prefix, Some(Advert { attr: AttrId(AGAIN), ..advert }));
+                group.pending.push(prefix);
+            }
+        }
+        self.add(group);
+    }
+
+    /// Takes a member out of its group, with a copy of all that concerns it.
+    fn take_out(&mut self, rib: &mut Rib, peer: PeerIndex) -> Option<Group> {
+        let (_, group) = self.group_of(peer)?;
+        let mut own = group.split(rib, peer);
+        self.leave(rib, peer);
+        // What is half said is said to the end: its attributes are about to be let go.
+        while !own.batch.is_empty() {
+            own.encode(rib);
+        }
+        Some(own)
+    }
+
+    /// Whether there is something to send to a peer.
+    pub(crate) fn has_news(&self, peer: PeerIndex) -> bool {
+        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
+        group.is_some_and(|group| !group.is_idle() || !group.ring.is_drained(peer))
+    }
+
+    /// The next messages for a peer; `None`: it knows everything.
+    pub(crate) fn pull(&mut self, rib: &mut Rib, peer: PeerIndex) -> Option<Chunk> {
+        loop {
+            let (id, group) = self.group_of(peer)?;
+            if let Some(chunk) = group.ring.read(peer) {
+                return Some(chunk);
+            }
+            if group.is_idle() {
+                self.return_to_main(rib, peer, id);
+                return None;
+            }
+            if group.is_ring_full() {
+                self.leave_behind(rib, id);
+            } else {
+                group.encode(rib);
+            }
+        }
+    }
+
+    /// Moves those who hold up the others into groups of their own.
+    fn leave_behind(&mut self, rib: &mut Rib, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let slow = group.ring.slowest();
+        let own: Vec<Group> = slow.into_iter().map(|peer| group.split(rib, peer)).collect();
+        own.into_iter().for_each(|group| {
+            self.add(group);
+        });
+    }
+
+    /// A member that has caught up joins the main group of its policy, if that has said everything
+    /// too: then both have told the same.
+    fn return_to_main(&mut self, rib: &mut Rib, peer: PeerIndex, own: GroupId) {
+        let Some(group) = self.groups.get(&own).filter(|group| group.role == Role::CatchingUp)
+        else {
+            return;
+        };
+        let policy = &group.policy;
+        let main = self
+            .groups
+            .iter()
+            .find(|(_, other)| other.role == Role::Main && other.policy == *policy)
+            .map(|(id, main)| (*id, main.is_idle()));
+        match main {
+            None => {
+                let group = self.groups.get_mut(&own).expect("it was just there");
+                group.role = Role::Main;
+            }
+            Some((_, false)) => {}
+            Some((main, true)) => {
+                self.leave(rib, peer);
+                self.groups.get_mut(&main).expect("it was just found").ring.join(peer);
+                self.members.insert(peer, main);
+            }
+        }
+    }
+
+    /// Whether some group has told of a prefix or will speak of it.
+    pub(crate) fn concern(&self, prefix: PrefixId) -> bool {
+        self.groups.values().any(|group| {
+            group.told.get(prefix).is_some()
+                || group.pending.contains(prefix)
+                || group.batch.contains(prefix)
+        })
+    }
+
+    /// How many prefixes a peer has been told, or is about to be.
+    pub(crate) fn advertised_count(&self, peer: PeerIndex, family: Family) -> u64 {
+        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
+        group.map_or(0, |group| group.told.told_to(peer, family))
+    }
+
+    /// Lets every group look at every prefix again.
+    pub(crate) fn mark_all(&mut self, rib: &Rib) {
+        self.groups.values_mut().for_each(|group| group.mark_all(rib));
+    }
+
+    /// Octets of encoded messages that wait for somebody, shared ones counted once per group.
+    pub(crate) fn waiting_octets(&self) -> usize {
+        self.groups.values().map(|group| group.ring.octets()).sum()
+    }
+
+    /// What a peer has been told, or is about to be, per family.
+    pub(crate) fn advertised(
+        &self,
+        peer: PeerIndex,
+        family: Family,
+    ) -> impl Iterator<Item = (PrefixId, AttrId)> {
+        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
+        group.into_iter().flat_map(move |group| {
+            let told = group.told.iter(family).filter(move |(_, told)| told.source != peer);
+            told.map(|(prefix, told)| (prefix, told.attr))
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! Update groups: peers that are told the same, and the bytes that tell them.
+//!
+//! A group keeps once what it told its members (the Adj-RIB-Out of all of them), the prefixes that
+//! changed since, and the encoded messages. Nothing is encoded before a member asks: a prefix that
+//! changes its mind meanwhile is told once, with the last word. A prefix is never told to the peer
+//! that it came from; that is a matter of who reads which message, not of another group.
+//!
+//! A member that joins late, lags behind or asks for a refresh gets a group of its own, with a
+//! copy of what it was told, and returns to the others as soon as it has caught up.
+
+mod batch;
+mod groups;
+mod ring;
+
+pub(crate) use groups::Groups;
+
+use bytes::Bytes;
+
+use super::Rib;
+use super::attribute::AttrId;
+use super::export::{Advert, Memo, Policy};
+use super::path::PeerIndex;
+use super::prefix::PrefixId;
+use super::queue::PrefixQueue;
+use super::slab::Column;
+use crate::wire::{self, Family};
+use batch::{Batch, Entry, Say};
+use ring::{Audience, Ring};
+
+/// Whether the group is the one that others with the same policy return to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Main,
+    CatchingUp,
+}
+
+/// Peers that are told the same.
+#[derive(Debug)]
+struct Group {
+    policy: Policy,
+    role: Role,
+    told: Told,
+    pending: PrefixQueue,
+    batch: Batch,
+    ring: Ring,
+}
+
+/// The Adj-RIB-Out: per prefix the attributes told, and who was the source.
+#[derive(Debug, Clone)]
+struct Told {
+    attrs: [Column<u32>; 2],
+    sources: [Column<u16>; 2],
+    count: usize,
+    /// By family and source.
+    by_source: [Vec<u32>; 2],
+}
+
+const NOTHING: u32 = u32::MAX;
+/// Told, but to be told again whatever it was.
+const AGAIN: u32 = u32::MAX - 1;
+
+impl Told {
+    const fn new() -> Self {
+        let attrs = [Column::new(NOTHING), Column::new(NOTHING)];
+        let sources = [Column::new(0), Column::new(0)];
+        Self { attrs, sources, count: 0, by_source: [Vec::new(), Vec::new()] }
+    }
+
+    fn get(&self, prefix: PrefixId) -> Option<Advert> {
+        let (family, row) = (prefix.family().index(), prefix.row());
+        let attr = self.attrs[family].get(row);
+        let source = PeerIndex(self.sources[family].get(row));
+        (attr != NOTHING).then_some(Advert { attr: AttrId(attr), source })
+    }
+
+    fn set(&mut self, prefix: PrefixId, advert: Option<Advert>) {
+        let (family, row) = (prefix.family().index(), prefix.row());
+        let (attr, source) =
+            advert.map_or((NOTHING, PeerIndex(0)), |told| (told.attr.0, told.source));
+        let before = self.attrs[family].replace(row, attr);
+        let source_before = self.sources[family].replace(row, source.0);
+        if before != NOTHING {
+            self.count -= 1;
+            self.by_source[family][usize::from(source_before)] -= 1;
+        }
+        if attr != NOTHING {
+            let counts = &mut self.by_source[family];
+            counts.resize(counts.len().max(usize::from(source.0) + 1), 0);
+            counts[usize::from(source.0)] += 1;
+            self.count += 1;
+        }
+    }
+
+    /// How many prefixes a member was told: all but its own.
+    fn told_to(&self, peer: PeerIndex, family: Family) -> u64 {
+        let counts = self.by_source[family.index()].iter().enumerate();
+        let others = counts.filter(|(source, _)| *source != usize::from(peer.0));
+        others.map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    fn iter(&self, family: Family) -> impl Iterator<Item = (PrefixId, Advert)> {
+        self.attrs[family.index()].iter().map(move |(row, attr)| {
+            let source = PeerIndex(self.sources[family.index()].get(row));
+            (PrefixId::new(family, row), Advert { attr: AttrId(attr), source })
+        })
+    }
+}
+
+/// How much one chunk of messages holds, about.
+const CHUNK: usize = 32 * 1024;
+
+impl Group {
+    fn new(policy: Policy, role: Role) -> Self {
+        Self {
+            policy,
+            role,
+            told: Told::new(),
+            pending: PrefixQueue::default(),
+            batch: Batch::default(),
+            ring: Ring::default(),
+        }
+    }
+
+    /// Whether encoding more would leave too much behind for the slowest member: it is cheaper
+    /// then to go on without it. Its own copy of the group costs some 20 octets per prefix told;
+    /// a whole table encoded takes less.
+    fn is_ring_full(&self) -> bool {
+        self.ring.octets() >= (self.told.count * 16).max(256 * 1024)
+    }
+
+    /// Nothing waits to be encoded.
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.batch.is_empty()
+    }
+
+    /// Whether a new member would be told everything that the group will tell from now on.
+    fn is_fresh(&self) -> bool {
+        self.told.count == 0 && self.batch.is_empty()
+    }
+
+    fn mark_all(&mut self, rib: &Rib) {
+        for family in self.policy.codec.families.iter() {
+            rib.prefixes.ids(family, 0).for_each(|prefix| self.pending.push(prefix));
+        }
+    }
+
+    /// Encodes one more chunk, if there is anything to say.
+    fn encode(&mut self, rib: &mut Rib) {
+        if self.batch.is_empty() && !self.pending.is_empty() {
+            self.form_batch(rib);
+        }
+        let Some(first) = self.batch.run().first().copied() else { return };
+        let mut out = Vec::with_capacity(CHUNK + 4096);
+        let mut messages = 0;
+        while out.len() < CHUNK {
+            let run = self.batch.run();
+            if run.first().is_none_or(|entry| entry.audience != first.audience) {
+                break;
+            }
+            let written = self.message(rib, &mut out);
+            self.batch.advance(written);
+            messages += 1;
+        }
+        out.shrink_to_fit();
+        self.ring.push(ring::Chunk { audience: first.audience, bytes: Bytes::from(out), messages });
+    }
+
+    /// Appends one UPDATE for the front of the batch; says how many prefixes went in.
+    fn message(&self, rib: &Rib, out: &mut Vec<u8>) -> usize {
+        let run = self.batch.run();
+        let Entry { family, say, .. } = run[0];
+        let prefixes = || run.iter().map(|entry| (0, rib.prefixes.prefix(entry.prefix)));
+        let codec = &self.policy.codec;
+        match say {
+            Say::Withdraw => wire::withdraw(out, codec, family, prefixes()),
+            Say::Announce(attr) => {
+                let block = rib.attributes.get(attr);
+                let next_hop = block.next_hop.expect("export always sets the next hop");
+                // Attributes beyond the size of a message cannot be told; what was told before
+                // must not stand.
+                wire::announce(out, codec, block.raw, next_hop, family, prefixes())
+                    .unwrap_or_else(|_| wire::withdraw(out, codec, family, prefixes()))
+            }
+        }
+    }
+
+    /// Works out what has to be said about the prefixes that changed.
+    fn form_batch(&mut self, rib: &mut Rib) {
+        let mut memo = Memo::default();
+        let mut entries = Vec::new();
+        let mut released = Vec::new();
+        while let Some(prefix) = self.pending.pop() {
+            let new = self.policy.advertise(rib, &mut memo, prefix);
+            let old = self.told.get(prefix);
+            compare(prefix, old, new, |entry| entries.push(entry));
+            self.told.set(prefix, new);
+            released.extend(old.map(|old| old.attr).filter(|attr| attr.0 != AGAIN));
+        }
+        // Only now: a set that is told again must keep its number meanwhile.
+        released.into_iter().for_each(|attr| rib.attributes.release(attr));
+        self.batch = Batch::new(entries);
+    }
+
+    /// A group for one member alone, which was told the same.
+    fn split(&mut self, rib: &mut Rib, peer: PeerIndex) -> Self {
+        for family in Family::ALL {
+            for (_, told) in self.told.iter(family).filter(|(_, told)| told.attr.0 != AGAIN) {
+                rib.attributes.retain(told.attr);
+            }
+        }
+        Self {
+            policy: self.policy.clone(),
+            role: Role::CatchingUp,
+            told: self.told.clone(),
+            pending: self.pending.clone(),
+            batch: self.batch.clone(),
+            ring: self.ring.split(peer),
+        }
+    }
+
+    fn dissolve(self, rib: &mut Rib) {
+        for family in Family::ALL {
+            for (_, told) in self.told.iter(family).filter(|(_, told)| told.attr.0 != AGAIN) {
+                rib.attributes.release(told.attr);
+            }
+        }
+    }
+}
+
+/// What has to be said about a prefix, and to whom. The source of a path is not told of it; the
+/// source of the path before has therefore not heard of the prefix yet.
+fn compare(
+    prefix: PrefixId,
+    old: Option<Advert>,
+    new: Option<Advert>,
+    mut emit: impl FnMut(Entry),
+) {
+    let mut say = |audience, say| {
+        emit(Entry { audience, family: prefix.family(), say, prefix });
+    };
+    match (old, new) {
+        (None, None) => {}
+        (Some(old), None) => say(Audience::Except(old.source), Say::Withdraw),
+        (None, Some(new)) => say(Audience::Except(new.source), Say::Announce(new.attr)),
+        (Some(old), Some(new)) if old == new => {}
+        (Some(old), Some(new)) => {
+            if old.attr == new.attr {
+                say(Audience::Only(old.source), Say::Announce(new.attr));
+            } else {
+                say(Audience::Except(new.source), Say::Announce(new.attr));
+            }
+            if old.source != new.source {
+                say(Audience::Only(new.source), Say::Withdraw);
+            }
+        }
+    }
+}

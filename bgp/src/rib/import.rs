@@ -1,0 +1,141 @@
+//! From what a peer sent to what may be chosen: loops, then the import filter.
+
+use crate::rib::attribute::{AttrId, AttributeStore, Block};
+use crate::rib::best::Ineligible;
+use crate::rib::filter::{Filter, Operation, Source, Subject};
+use crate::rib::path::{LOCAL, PathId, PeerIndex};
+use crate::rib::{Neighbor, Rib};
+use crate::wire::{Edit, Marks, PeerKind, Prefix, Rewrite, Summary};
+
+/// The import of one attribute set from one peer: judged once as far as the prefix does not matter.
+#[derive(Debug)]
+pub(crate) struct Import {
+    peer: PeerIndex,
+    pub(crate) received: AttrId,
+    barred: Option<Ineligible>,
+    /// What the sets of operations met so far made of `received`; few, mostly one.
+    changed: Vec<(Vec<Operation>, AttrId)>,
+}
+
+impl Import {
+    /// Takes over the caller's use of `received`.
+    pub(crate) fn new(rib: &Rib, peer: PeerIndex, received: AttrId) -> Self {
+        let barred = barred(rib, rib.neighbor(peer), rib.attributes.get(received));
+        Self { peer, received, barred, changed: Vec::new() }
+    }
+
+    /// What becomes of a path to `prefix` with these attributes. The result stays alive until
+    /// [`Self::finish`].
+    pub(crate) fn judge(&mut self, rib: &mut Rib, prefix: Prefix) -> Result<AttrId, Ineligible> {
+        if let Some(why) = self.barred {
+            return Err(why);
+        }
+        let Rib { neighbors, attributes, .. } = rib;
+        let neighbor = &neighbors[usize::from(self.peer.0)];
+        let block = attributes.get(self.received);
+        let Some(operations) = filter(&neighbor.import, neighbor, prefix, block) else {
+            return Err(Ineligible::Filtered);
+        };
+        // RFC 8326 §4: a path that is about to go away is the last one to choose.
+        let leaving = neighbor.kind == PeerKind::External
+            && block.summary.marks.contains(Marks::GRACEFUL_SHUTDOWN);
+        if operations.is_empty() && !leaving {
+            return Ok(self.received);
+        }
+        if let Some((_, id)) = self.changed.iter().find(|(done, _)| done == operations) {
+            return Ok(*id);
+        }
+        let mut rewrite = Rewrite::towards(PeerKind::Internal);
+        operations.iter().for_each(|operation| operation.amend(&mut rewrite));
+        if leaving {
+            rewrite.local_pref = Edit::Set(0);
+        }
+        let operations = operations.to_vec();
+        let id = rewritten(attributes, self.received, &rewrite);
+        self.changed.push((operations, id));
+        Ok(id)
+    }
+
+    /// Lets go of all attribute sets.
+    pub(crate) fn finish(self, rib: &mut Rib) {
+        let changed = self.changed.into_iter().map(|(_, id)| id);
+        changed.chain([self.received]).for_each(|id| rib.attributes.release(id));
+    }
+}
+
+/// Judges all paths of a peer again, after its filter changed.
+pub(crate) fn reimport(rib: &mut Rib, peer: PeerIndex) {
+    for id in (0..rib.paths.bound()).map(PathId) {
+        let path = *rib.paths.get(id);
+        let Some(prefix) = path.prefix.filter(|_| path.peer == peer) else { continue };
+        let prefix = rib.prefixes.prefix(prefix);
+        let received = rib.paths.received(id);
+        rib.attributes.retain(received);
+        let mut import = Import::new(rib, peer, received);
+        let judged = import.judge(rib, prefix);
+        rib.reimport(id, received, judged);
+        import.finish(rib);
+    }
+}
+
+/// Interns an edited copy of a set, with the same next hop.
+pub(crate) fn rewritten(attributes: &mut AttributeStore, id: AttrId, rewrite: &Rewrite) -> AttrId {
+    let block = attributes.get(id);
+    let mut raw = Vec::new();
+    rewrite.apply(block.raw, &mut raw);
+    let next_hop = block.next_hop;
+    attributes.intern(Block { next_hop, summary: summarize(&raw), raw: &raw })
+}
+
+fn filter<'a>(
+    filter: &'a Filter,
+    neighbor: &Neighbor,
+    prefix: Prefix,
+    attributes: Block<'_>,
+) -> Option<&'a [Operation]> {
+    filter.evaluate(Subject {
+        prefix,
+        source: Source::RemotePeers,
+        interface: neighbor.interface.as_deref(),
+        peer_kind: neighbor.kind,
+        attributes,
+    })
+}
+
+/// Why no prefix with these attributes may be chosen.
+fn barred(rib: &Rib, neighbor: &Neighbor, block: Block<'_>) -> Option<Ineligible> {
+    let attributes = block.attributes();
+    // RFC 4271 §9.1.2: own AS in the path means a loop, unless the operator allows some.
+    let ours = [neighbor.local_as, rib.neighbor(LOCAL).local_as];
+    let own = attributes.as_path().asns().filter(|asn| ours.contains(asn)).count();
+    let reflected = block.summary.originator_id == Some(rib.router_id)
+        || rib.cluster_id.is_some_and(|own| attributes.cluster_list().any(|id| id == own));
+    let to_us = neighbor.own_address.is_some()
+        && block.next_hop.map(crate::wire::NextHop::addr) == neighbor.own_address;
+    if own > usize::from(neighbor.allow_own_as) {
+        Some(Ineligible::AsLoop)
+    } else if reflected {
+        Some(Ineligible::ReflectionLoop)
+    } else if to_us {
+        Some(Ineligible::OwnNextHop)
+    } else {
+        None
+    }
+}
+
+/// The summary of a canonical block that we made ourselves.
+pub(crate) fn summarize(raw: &[u8]) -> Summary {
+    let attributes = crate::wire::Attributes::new(raw);
+    let path = attributes.as_path();
+    let marks = attributes.communities().map(Marks::of);
+    Summary {
+        med: attributes.med(),
+        local_pref: attributes.local_pref(),
+        first_as: path.asns().next().unwrap_or(0),
+        originator_id: attributes.originator_id(),
+        as_path_length: u16::try_from(path.length()).unwrap_or(u16::MAX),
+        cluster_list_length: u8::try_from(attributes.cluster_list().count()).unwrap_or(u8::MAX),
+        origin: attributes.origin(),
+        marks: marks.fold(Marks::default(), Marks::union),
+    }
+}

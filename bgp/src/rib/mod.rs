@@ -1,0 +1,331 @@
+//! The routing table: what peers told us, what we chose, what we tell others.
+//!
+//! ```text
+//! UPDATE -> import (filter, loops) -> Paths, chained per prefix -> best (rank) -> changed prefixes
+//!                                                             +--> groups (export) -> UPDATEs
+//!                                                             +--> routes for the node
+//! ```
+//!
+//! A path is stored once; the chain of a prefix is the Adj-RIB-In of all peers, its head the
+//! Loc-RIB. Rejected paths stay in the chain, so that a filter can change its mind without asking
+//! the peer again. No I/O, no clock, no session in here.
+
+pub(crate) mod attribute;
+pub(crate) mod best;
+pub(crate) mod export;
+pub mod filter;
+pub(crate) mod group;
+pub(crate) mod import;
+mod index;
+pub(crate) mod path;
+pub(crate) mod prefix;
+pub(crate) mod queue;
+pub(crate) mod slab;
+pub(crate) mod sweep;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::speaker::Reflection;
+use crate::wire::{Family, FamilySet, PeerKind, Prefix};
+use attribute::{AttrId, AttributeStore};
+use best::{Contender, Ineligible, Limits, Outcome, Source};
+use filter::Filter;
+use path::{LOCAL, Path, PathId, Paths, PeerIndex, Standing};
+use prefix::{PrefixId, Prefixes};
+use queue::PrefixQueue;
+
+/// What the table knows of a peer.
+#[derive(Debug, Clone)]
+pub(crate) struct Neighbor {
+    pub(crate) kind: PeerKind,
+    pub(crate) router_id: Ipv4Addr,
+    pub(crate) address: IpAddr,
+    /// Our address on the session, which is no next hop for us.
+    pub(crate) own_address: Option<IpAddr>,
+    /// The AS that we are in this peer's eyes.
+    pub(crate) local_as: u32,
+    pub(crate) allow_own_as: u8,
+    pub(crate) reflection: Reflection,
+    pub(crate) interface: Option<Arc<str>>,
+    pub(crate) import: Filter,
+    /// Counts the peer's sessions, modulo 256: older paths are stale.
+    pub(crate) generation: u8,
+}
+
+/// The routing table of both families.
+#[derive(Debug)]
+pub(crate) struct Rib {
+    pub(crate) prefixes: Prefixes,
+    pub(crate) paths: Paths,
+    pub(crate) attributes: AttributeStore,
+    /// By [`PeerIndex`]; the first is ourselves.
+    pub(crate) neighbors: Vec<Neighbor>,
+    pub(crate) limits: Limits,
+    pub(crate) router_id: Ipv4Addr,
+    pub(crate) cluster_id: Option<Ipv4Addr>,
+    /// Families of which no path of a peer may be chosen yet (RFC 4724 §4.1).
+    pub(crate) deferred: FamilySet,
+    /// Prefixes whose best path changed since they were last taken out.
+    pub(crate) best_changed: PrefixQueue,
+    /// Prefixes whose next hops changed since they were last taken out.
+    pub(crate) hops_changed: PrefixQueue,
+    /// Prefixes that lost their last path; they keep their number until everybody was told.
+    pub(crate) orphans: Vec<PrefixId>,
+    contenders: Vec<Contender<PathId>>,
+    order: Vec<PathId>,
+    used_before: Vec<(PathId, AttrId)>,
+}
+
+impl Rib {
+    /// An empty table. `own` stands for ourselves among the neighbours.
+    pub(crate) fn new(own: Neighbor, limits: Limits, seed: u64) -> Self {
+        Self {
+            prefixes: Prefixes::new(seed),
+            paths: Paths::new(seed),
+            attributes: AttributeStore::new(seed),
+            router_id: own.router_id,
+            neighbors: vec![own],
+            limits,
+            cluster_id: None,
+            deferred: FamilySet::EMPTY,
+            best_changed: PrefixQueue::default(),
+            hops_changed: PrefixQueue::default(),
+            orphans: Vec::new(),
+            contenders: Vec::new(),
+            order: Vec::new(),
+            used_before: Vec::new(),
+        }
+    }
+
+    pub(crate) fn neighbor(&self, peer: PeerIndex) -> &Neighbor {
+        &self.neighbors[usize::from(peer.0)]
+    }
+
+    pub(crate) fn neighbor_mut(&mut self, peer: PeerIndex) -> &mut Neighbor {
+        &mut self.neighbors[usize::from(peer.0)]
+    }
+
+    /// Adds or replaces a path. `received` is what the peer sent, `imported` what import made of
+    /// it; the table takes its own uses of both.
+    pub(crate) fn announce(
+        &mut self,
+        peer: PeerIndex,
+        identifier: u32,
+        prefix: Prefix,
+        received: AttrId,
+        imported: Result<AttrId, Ineligible>,
+    ) {
+        let generation = self.neighbor(peer).generation;
+        let prefix = self.prefixes.find_or_insert(prefix);
+        match self.paths.find(&self.prefixes, prefix, peer, identifier) {
+            Some(id) => {
+                self.paths.get_mut(id).generation = generation;
+                self.reimport(id, received, imported);
+            }
+            None => {
+                self.remember(prefix);
+                let attr = self.attributes.retain(imported.unwrap_or(received));
+                let standing = imported.err().map_or(Standing::Unused, Standing::Ineligible);
+                let path = Path::new(prefix, attr, peer, generation, standing);
+                let id = self.paths.insert(&mut self.prefixes, path, identifier);
+                if attr != received {
+                    self.paths.set_received(id, Some(self.attributes.retain(received)));
+                }
+                self.select(prefix);
+            }
+        }
+    }
+
+    /// Gives a path new attributes, or a new judgement of the old ones.
+    pub(crate) fn reimport(
+        &mut self,
+        id: PathId,
+        received: AttrId,
+        imported: Result<AttrId, Ineligible>,
+    ) {
+        let attr = imported.unwrap_or(received);
+        let old = *self.paths.get(id);
+        let was = match old.standing {
+            Standing::Ineligible(why) => Some(why),
+            Standing::Unused | Standing::Multipath | Standing::Best => None,
+        };
+        let same_received = self.paths.received(id) == received;
+        if same_received && old.attr == attr && was == imported.err() {
+            return;
+        }
+        let prefix = old.prefix.expect("a path in a chain has a prefix");
+        self.remember(prefix);
+        // The new uses before the old ones go: a set that both share must not vanish in between.
+        self.attributes.retain(attr);
+        let noted = (attr != received).then(|| self.attributes.retain(received));
+        if let Some(noted_before) = self.paths.set_received(id, noted) {
+            self.attributes.release(noted_before);
+        }
+        self.attributes.release(old.attr);
+        let path = self.paths.get_mut(id);
+        path.attr = attr;
+        path.standing = imported.err().map_or(Standing::Unused, Standing::Ineligible);
+        self.select(prefix);
+    }
+
+    /// Removes a path, if it is there.
+    pub(crate) fn withdraw(&mut self, peer: PeerIndex, identifier: u32, prefix: Prefix) {
+        let Some(prefix) = self.prefixes.find(prefix) else { return };
+        if let Some(id) = self.paths.find(&self.prefixes, prefix, peer, identifier) {
+            self.remove(id);
+        }
+    }
+
+    /// Removes a path that is there.
+    pub(crate) fn remove(&mut self, id: PathId) {
+        let prefix = self.paths.get(id).prefix.expect("a path in a chain has a prefix");
+        self.remember(prefix);
+        let (path, received) = self.paths.remove(&mut self.prefixes, id);
+        self.attributes.release(path.attr);
+        if let Some(received) = received {
+            self.attributes.release(received);
+        }
+        self.select(prefix);
+        if self.prefixes.head(prefix) == prefix::NONE {
+            self.orphans.push(prefix);
+        }
+    }
+
+    /// The best path.
+    pub(crate) fn best(&self, prefix: PrefixId) -> Option<&Path> {
+        self.used(prefix).next().map(|id| self.paths.get(id))
+    }
+
+    /// The paths in use, the best first.
+    pub(crate) fn used(&self, prefix: PrefixId) -> impl Iterator<Item = PathId> {
+        self.paths.chain(&self.prefixes, prefix).take_while(|id| {
+            matches!(self.paths.get(*id).standing, Standing::Best | Standing::Multipath)
+        })
+    }
+
+    /// Chooses again for each prefix of a family.
+    pub(crate) fn select_all(&mut self, family: Family) {
+        let all: Vec<PrefixId> = self.prefixes.ids(family, 0).collect();
+        for prefix in all {
+            self.remember(prefix);
+            self.select(prefix);
+        }
+    }
+
+    /// Forgets prefixes without paths, except where `told` says that somebody has yet to hear.
+    pub(crate) fn forget_orphans(&mut self, told: impl Fn(PrefixId) -> bool) {
+        let mut orphans = std::mem::take(&mut self.orphans);
+        orphans.sort_unstable();
+        orphans.dedup();
+        orphans.retain(|id| {
+            let alive = self.prefixes.head(*id) != prefix::NONE;
+            let wanted = self.best_changed.contains(*id) || self.hops_changed.contains(*id);
+            if alive || wanted || told(*id) {
+                return !alive;
+            }
+            self.prefixes.remove(*id);
+            false
+        });
+        self.orphans = orphans;
+    }
+
+    /// Notes which paths of the prefix are in use; to be called before anything changes.
+    fn remember(&mut self, prefix: PrefixId) {
+        let mut used = std::mem::take(&mut self.used_before);
+        used.clear();
+        used.extend(self.used(prefix).map(|id| (id, self.paths.get(id).attr)));
+        self.used_before = used;
+    }
+
+    /// Runs the decision for one prefix and notes what changed since [`Self::remember`].
+    fn select(&mut self, prefix: PrefixId) {
+        let deferred = self.deferred.contains(prefix.family());
+        self.contend(prefix, deferred);
+        best::rank(&mut self.contenders, self.limits);
+        self.order.clear();
+        for contender in &self.contenders {
+            self.order.push(contender.path);
+            self.paths.get_mut(contender.path).standing = match contender.outcome {
+                Outcome::Best => Standing::Best,
+                Outcome::Multipath => Standing::Multipath,
+                Outcome::Lost(_) => Standing::Unused,
+            };
+        }
+        let judged = self.order.len();
+        let mut order = std::mem::take(&mut self.order);
+        order.extend(self.paths.chain(&self.prefixes, prefix).filter(|id| {
+            let path = self.paths.get(*id);
+            matches!(path.standing, Standing::Ineligible(_)) || deferred && path.peer != LOCAL
+        }));
+        if order.len() > 1 {
+            self.paths.relink(&mut self.prefixes, prefix, &order);
+        }
+        order.truncate(judged);
+        self.order = order;
+        self.note_changes(prefix);
+    }
+
+    fn note_changes(&mut self, prefix: PrefixId) {
+        let mut used = self.used(prefix).map(|id| (id, self.paths.get(id).attr));
+        let best = used.next();
+        let same_best = best == self.used_before.first().copied();
+        let same_rest = used.eq(self.used_before.iter().skip(1).copied());
+        if !same_best {
+            self.best_changed.push(prefix);
+        }
+        if !same_best || !same_rest {
+            self.hops_changed.push(prefix);
+        }
+    }
+
+    /// Collects the paths that may be chosen.
+    fn contend(&mut self, prefix: PrefixId, deferred: bool) {
+        let mut contenders = std::mem::take(&mut self.contenders);
+        contenders.clear();
+        for id in self.paths.chain(&self.prefixes, prefix) {
+            let path = self.paths.get(id);
+            let ineligible = matches!(path.standing, Standing::Ineligible(_));
+            if !ineligible && (!deferred || path.peer == LOCAL) {
+                contenders.push(self.contender(id));
+            }
+        }
+        self.contenders = contenders;
+    }
+
+    fn contender(&self, id: PathId) -> Contender<PathId> {
+        let path = self.paths.get(id);
+        let summary = self.attributes.get(path.attr).summary;
+        let neighbor = self.neighbor(path.peer);
+        Contender {
+            path: id,
+            source: if path.peer == LOCAL { Source::Local } else { neighbor.kind.into() },
+            local_pref: summary.local_pref.unwrap_or(best::DEFAULT_LOCAL_PREF),
+            as_path_length: summary.as_path_length,
+            origin: summary.origin,
+            first_as: summary.first_as,
+            med: summary.med.unwrap_or(0),
+            router_id: summary.originator_id.unwrap_or(neighbor.router_id),
+            cluster_list_length: summary.cluster_list_length,
+            peer: neighbor.address,
+            identifier: self.paths.identifier(id),
+            outcome: Outcome::Best,
+        }
+    }
+
+    /// What became of each path of a prefix, the best first; for those who ask why.
+    pub(crate) fn explain(&self, prefix: PrefixId) -> Vec<(PathId, Result<Outcome, Ineligible>)> {
+        let mut contenders = Vec::new();
+        let mut others = Vec::new();
+        for id in self.paths.chain(&self.prefixes, prefix) {
+            match self.paths.get(id).standing {
+                Standing::Ineligible(why) => others.push((id, Err(why))),
+                Standing::Unused | Standing::Multipath | Standing::Best => {
+                    contenders.push(self.contender(id));
+                }
+            }
+        }
+        best::rank(&mut contenders, self.limits);
+        contenders.into_iter().map(|c| (c.path, Ok(c.outcome))).chain(others).collect()
+    }
+}

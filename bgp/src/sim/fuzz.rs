@@ -1,0 +1,135 @@
+//! A whole session driven by arbitrary bytes, for the fuzz target and for property tests.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use crate::speaker::{Config, ConnId, Input, Originated, Output, PeerConfig, Speaker};
+use crate::wire::{Capability, Family, HoldTime, MessageKind, MessageSize, Open, Prefix, frame};
+
+const US: [u8; 4] = [10, 0, 0, 1];
+const THEM: [u8; 4] = [10, 0, 0, 2];
+
+/// Plays a script against a speaker with one peer: each step is an opcode, a length and so many
+/// octets of argument. The peer's OPEN can be asked for in one step, so that a random script gets
+/// as far as UPDATEs.
+///
+/// # Panics
+/// When the speaker does, or when what it sends cannot be framed.
+#[expect(clippy::disallowed_methods, reason = "an epoch; only differences from it matter")]
+pub fn drive(script: &[u8]) {
+    let epoch = Instant::now();
+    let mut player = Player::new(epoch);
+    let mut rest = script;
+    while let [opcode, length, after @ ..] = rest {
+        let (argument, after) = after.split_at(usize::from(*length).min(after.len()));
+        rest = after;
+        player.play(opcode % 8, argument);
+    }
+    player.now += Duration::from_secs(1000);
+    player.speaker.handle_timeout(player.now);
+    player.attend();
+    let _ = player.speaker.peers(player.now);
+    let _ = player.speaker.routes(Family::Ipv4, 0, 100);
+}
+
+struct Player {
+    speaker: Speaker,
+    now: Instant,
+    conns: Vec<ConnId>,
+    sent: Vec<u8>,
+}
+
+impl Player {
+    fn new(now: Instant) -> Self {
+        let asn = |asn| NonZeroU32::new(asn).expect("a constant that is not zero");
+        let mut config = Config::new(asn(65001), Ipv4Addr::from(US));
+        let own = Prefix::new([192, 0, 2, 0].into(), 24).expect("24 is at most 32");
+        config.originated.insert(own, Originated::default());
+        config.peers.insert("peer".into(), PeerConfig::new(THEM.into(), asn(65002)));
+        let speaker = Speaker::new(config, 1, now);
+        let mut player = Self { speaker, now, conns: Vec::new(), sent: Vec::new() };
+        player.attend();
+        player
+    }
+
+    fn play(&mut self, opcode: u8, argument: &[u8]) {
+        let at = |port| SocketAddr::new(if port == 179 { US } else { THEM }.into(), port);
+        let conn = self.conns.last().copied();
+        let head = argument.first().copied().unwrap_or_default();
+        match (opcode, conn) {
+            (0, _) => {
+                self.conns.extend(self.speaker.accept(self.now, at(179), at(4000)));
+            }
+            (1, _) => {
+                self.now += Duration::from_secs(head.into());
+                self.speaker.handle_timeout(self.now);
+            }
+            (2, Some(conn)) => {
+                let mut bytes = Vec::new();
+                open(head).emit(&mut bytes);
+                crate::wire::keepalive(&mut bytes);
+                self.receive(conn, &bytes);
+            }
+            (3, Some(conn)) => self.receive(conn, argument),
+            (4, Some(conn)) => {
+                let mut bytes = vec![0xFF; 16];
+                bytes.extend((19 + u16::from(argument.len().to_le_bytes()[0])).to_be_bytes());
+                bytes.push(MessageKind::Update.code());
+                bytes.extend(argument);
+                self.receive(conn, &bytes);
+            }
+            (5, Some(conn)) => {
+                self.conns.pop();
+                self.speaker.handle(self.now, Input::Closed { conn, error: None });
+            }
+            (6, Some(conn)) => {
+                self.speaker.handle(self.now, Input::Connected { conn, local: at(179) });
+            }
+            (7, Some(conn)) => self.receive(conn, &argument.repeat(3)),
+            (_, _) => {}
+        }
+        self.attend();
+    }
+
+    fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.speaker.handle(self.now, Input::Received { conn, bytes });
+    }
+
+    fn attend(&mut self) {
+        while let Some(output) = self.speaker.poll_output() {
+            match output {
+                Output::Connect { conn, .. } => self.conns.insert(0, conn),
+                Output::Transmit { conn } | Output::Close { conn } => {
+                    while let Some(bytes) = self.speaker.poll_transmit(self.now, conn) {
+                        self.sent.extend_from_slice(&bytes);
+                    }
+                    self.check_sent();
+                }
+                Output::RouteChanged(_)
+                | Output::RouteWithdrawn { .. }
+                | Output::PeerStateChanged { .. }
+                | Output::Synced { .. } => {}
+            }
+        }
+    }
+
+    fn check_sent(&mut self) {
+        let mut rest = &self.sent[..];
+        while !rest.is_empty() {
+            let found = frame(rest, MessageSize::Standard).expect("what we send has a good header");
+            let length = found.expect("only whole messages are sent").len();
+            rest = &rest[length..];
+        }
+        self.sent.clear();
+    }
+}
+
+fn open(variant: u8) -> Open {
+    let mut capabilities: Vec<_> = Family::ALL.into_iter().map(Capability::family).collect();
+    if variant.is_multiple_of(2) {
+        capabilities.push(Capability::FourOctetAs(65002));
+    }
+    let hold_time = HoldTime::from_secs(90).expect("ninety is neither one nor two");
+    Open { asn: 65002, hold_time, router_id: Ipv4Addr::from(THEM), capabilities }
+}

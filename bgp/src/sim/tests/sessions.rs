@@ -1,0 +1,205 @@
+use std::time::Duration;
+
+use super::*;
+use crate::speaker::{Admin, Dial, EndedBy, Password, PeerRestart};
+use crate::wire::HoldTime;
+
+fn pair() -> Vec<Config> {
+    configs(&[65001, 65002], &[(0, 1)])
+}
+
+fn peer_of(config: &mut Config) -> &mut PeerConfig {
+    config.peers.values_mut().next().unwrap()
+}
+
+fn flaps(sim: &Simulation, node: usize) -> u64 {
+    sim.node(node).speaker.peers(sim.now())[0].flaps
+}
+
+fn last_error(sim: &Simulation, node: usize) -> (EndedBy, Option<(u8, u8)>, String) {
+    let peers = sim.node(node).speaker.peers(sim.now());
+    let reason = peers[0].last_error.as_ref().expect("there was an error");
+    (reason.by, reason.code, reason.text.clone())
+}
+
+#[test]
+fn a_collision_leaves_one_session() {
+    for seed in 0..20 {
+        let sim = network(seed, pair());
+        assert_eq!(state(&sim, 0, 1), State::Established);
+        assert_eq!((flaps(&sim, 0), flaps(&sim, 1)), (0, 0), "seed {seed}");
+        let opens = sim.node(0).speaker.peers(sim.now())[0].sent.open;
+        assert_eq!(opens, 2, "both dial at once");
+        check_adjacent(&sim, 2);
+    }
+}
+
+#[test]
+fn one_side_may_wait_for_the_other() {
+    for (first, second) in [(Dial::Passive, Dial::Both), (Dial::Active, Dial::Passive)] {
+        let mut configs = pair();
+        peer_of(&mut configs[0]).dial = first;
+        peer_of(&mut configs[1]).dial = second;
+        let sim = network(1, configs);
+        assert_eq!(state(&sim, 0, 1), State::Established);
+    }
+    let mut configs = pair();
+    configs.iter_mut().for_each(|config| peer_of(config).dial = Dial::Passive);
+    let sim = network(1, configs);
+    assert_eq!(state(&sim, 0, 1), State::Active);
+}
+
+#[test]
+fn a_silent_peer_is_dropped_when_the_hold_time_is_over() {
+    let mut configs = pair();
+    for config in &mut configs {
+        peer_of(config).hold_time = HoldTime::from_secs(9).unwrap();
+        peer_of(config).graceful_restart = PeerRestart::Disabled;
+    }
+    let mut sim = network(1, configs);
+    let silent_since = sim.elapsed();
+    sim.silence(0, 1);
+    sim.run_for(Duration::from_secs(13));
+    let down = sim.node(0).changes.last().unwrap();
+    assert!(down.0 - silent_since <= Duration::from_secs(9), "{down:?}");
+    assert_eq!(last_error(&sim, 0).1, Some((4, 0)));
+    assert!(sim.node(0).routes.is_empty());
+    sim.heal(0, 1);
+    sim.run_until_quiet();
+    assert_eq!(state(&sim, 0, 1), State::Established);
+    assert_eq!(routes(&sim, 0).len(), 1);
+}
+
+#[test]
+fn quiet_sessions_live_on_keepalives_or_without_any() {
+    for seconds in [0, 3, 90] {
+        let mut configs = pair();
+        peer_of(&mut configs[0]).hold_time = HoldTime::from_secs(seconds).unwrap();
+        let mut sim = network(1, configs);
+        sim.run_for(Duration::from_secs(3600));
+        assert_eq!(flaps(&sim, 0), 0);
+        let sent = sim.node(0).speaker.peers(sim.now())[0].sent.keepalive;
+        assert_eq!(sent > 10, seconds != 0, "{sent} keepalives with {seconds} s");
+    }
+}
+
+#[test]
+fn a_broken_connection_is_made_again() {
+    let mut sim = network(1, pair());
+    for flap in 1..=3 {
+        sim.cut(0, 1);
+        sim.run_until_quiet();
+        assert_eq!(flaps(&sim, 0), flap);
+        assert_eq!(state(&sim, 0, 1), State::Established);
+        assert_eq!(routes(&sim, 0).len(), 1);
+        check_adjacent(&sim, 2);
+    }
+}
+
+#[test]
+fn a_wrong_as_is_refused_with_its_subcode_and_ever_less_often() {
+    let mut configs = pair();
+    peer_of(&mut configs[0]).remote_as = asn(65009);
+    let mut sim = network(1, configs);
+    assert_eq!(
+        last_error(&sim, 0),
+        (EndedBy::Us, Some((2, 2)), "the peer is AS 65002, not AS 65009".into())
+    );
+    let (by, code, text) = last_error(&sim, 1);
+    assert_eq!((by, code), (EndedBy::Peer, Some((2, 2))));
+    assert_eq!(text, "the peer says: OPEN message error, bad peer AS");
+    let opens = |sim: &Simulation| sim.node(0).speaker.peers(sim.now())[0].sent.open;
+    let before = opens(&sim);
+    sim.run_for(Duration::from_secs(600));
+    assert!((15..60).contains(&(opens(&sim) - before)), "{}", opens(&sim) - before);
+}
+
+#[test]
+fn an_operator_stops_a_session_with_a_text() {
+    let mut sim = network(1, pair());
+    sim.with(0, |speaker, now| speaker.shut_down(now, "back at noon"));
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!(state(&sim, 0, 1), State::Idle);
+    let mut reasons = sim.node(1).changes.iter().filter_map(|change| change.3.as_ref());
+    let text = &reasons.find(|reason| reason.by == EndedBy::Peer).unwrap().text;
+    assert!(text.contains("administrative shutdown: \"back at noon\""), "{text}");
+    assert!(sim.node(1).routes.is_empty(), "a shutdown is no graceful restart");
+}
+
+#[test]
+fn a_peer_without_its_password_stays_down() {
+    let mut configs = pair();
+    peer_of(&mut configs[0]).password = Password::Missing;
+    let sim = network(1, configs);
+    assert_eq!(state(&sim, 0, 1), State::Idle);
+}
+
+#[test]
+fn a_peer_that_is_shut_down_here_is_neither_dialled_nor_accepted() {
+    let mut configs = pair();
+    peer_of(&mut configs[0]).admin = Admin::Down;
+    let mut sim = network(1, configs.clone());
+    assert_eq!(state(&sim, 0, 1), State::Idle);
+    peer_of(&mut configs[0]).admin = Admin::Up;
+    sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
+    sim.run_until_quiet();
+    assert_eq!(state(&sim, 0, 1), State::Established);
+}
+
+#[test]
+fn bfd_takes_a_session_down_at_once() {
+    let mut sim = network(1, pair());
+    sim.with(0, |speaker, now| {
+        speaker.handle(now, crate::speaker::Input::PeerUnreachable { peer: name(1) });
+    });
+    assert_eq!(last_error(&sim, 0).1, Some((6, 10)));
+}
+
+#[test]
+fn bytes_that_wait_in_the_socket_keep_the_peer_alive() {
+    use crate::speaker::Input;
+    let mut sim = network(1, pair());
+    let conn = sim.node(0).speaker.connection(&name(1)).unwrap();
+    sim.silence(0, 1);
+    for _ in 0..10 {
+        sim.run_for(Duration::from_secs(60));
+        sim.with(0, |speaker, now| speaker.handle(now, Input::Waiting { conn }));
+    }
+    assert_eq!(state(&sim, 0, 1), State::Established);
+}
+
+/// RFC 9687: its keepalives come, but it takes nothing.
+#[test]
+fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
+    use crate::session::negotiate::our_open;
+    use crate::speaker::{Input, Speaker};
+    use crate::wire::capability::{Forwarding, RestartState};
+
+    let config = pair().remove(0);
+    let start = network(1, vec![]).now();
+    let mut speaker = Speaker::new(config.clone(), 1, start);
+    let conn = speaker.accept(start, (address(0), 179).into(), (address(1), 4000).into()).unwrap();
+    let theirs =
+        crate::session::collision::Identity { router_id: Ipv4Addr::new(10, 0, 0, 2), asn: 65002 };
+    let mut bytes = Vec::new();
+    let peer = &config.peers[&name(1)];
+    our_open(peer, theirs, RestartState::Running, Forwarding::Lost).emit(&mut bytes);
+    crate::wire::keepalive(&mut bytes);
+    speaker.handle(start, Input::Received { conn, bytes: &bytes });
+    while speaker.poll_transmit(start, conn).is_some() {}
+    speaker.originate(start, own(5), &Originated::default());
+
+    let mut keepalive = Vec::new();
+    crate::wire::keepalive(&mut keepalive);
+    let peer_at = |speaker: &Speaker, now| speaker.peers(now).remove(0);
+    for seconds in (0..470).step_by(10) {
+        let now = start + Duration::from_secs(seconds);
+        speaker.handle(now, Input::Received { conn, bytes: &keepalive });
+        speaker.handle_timeout(now);
+        assert_eq!(peer_at(&speaker, now).state, State::Established, "{seconds}");
+    }
+    let end = start + Duration::from_secs(520);
+    speaker.handle(end, Input::Received { conn, bytes: &keepalive });
+    speaker.handle_timeout(end);
+    assert_eq!(peer_at(&speaker, end).last_error.unwrap().code, Some((8, 0)));
+}

@@ -1,0 +1,313 @@
+//! What the operator wants of the speaker. Plain values: a new [`Config`] is compared with the one
+//! in force, and only what differs takes effect, peer by peer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroU8, NonZeroU32};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::rib::filter::Filter;
+use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
+
+/// The operator's name of a peer, unique within a [`Config`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerName(Arc<str>);
+
+impl PeerName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for PeerName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<String> for PeerName {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The whole configuration of a speaker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Our AS number.
+    pub local_as: NonZeroU32,
+    /// Our BGP Identifier: any non-zero 32 bits, unique within the AS (RFC 6286).
+    pub router_id: Ipv4Addr,
+    /// Where the edge accepts connections; the core never reads it. Empty: it accepts none.
+    pub listen: Vec<SocketAddr>,
+    /// Whom we talk to.
+    pub peers: BTreeMap<PeerName, PeerConfig>,
+    /// How many equal paths may carry a prefix.
+    pub multipath: Multipath,
+    /// Graceful restart of the whole speaker.
+    pub graceful_restart: GracefulRestart,
+    /// The next hop of IPv4 routes on sessions over IPv6, unless the session allows IPv6 ones.
+    pub own_ipv4: Option<Ipv4Addr>,
+    /// The next hop of IPv6 routes on sessions over IPv4.
+    pub own_ipv6: Option<Ipv6Addr>,
+    /// Set: we reflect iBGP routes of clients under this cluster id (RFC 4456).
+    pub cluster_id: Option<Ipv4Addr>,
+    /// The prefixes that we originate at start. [`super::Speaker::originate`] changes them later.
+    pub originated: BTreeMap<Prefix, Originated>,
+}
+
+impl Config {
+    /// A speaker without peers and routes, with the customary settings.
+    pub fn new(local_as: NonZeroU32, router_id: Ipv4Addr) -> Self {
+        Self {
+            local_as,
+            router_id,
+            listen: Vec::new(),
+            peers: BTreeMap::new(),
+            multipath: Multipath::default(),
+            graceful_restart: GracefulRestart::default(),
+            own_ipv4: None,
+            own_ipv6: None,
+            cluster_id: None,
+            originated: BTreeMap::new(),
+        }
+    }
+}
+
+/// Limits on equal-cost paths, counted apart for routes heard over eBGP and iBGP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Multipath {
+    /// At most this many eBGP paths per prefix.
+    pub ebgp: NonZeroU8,
+    /// At most this many iBGP paths per prefix.
+    pub ibgp: NonZeroU8,
+}
+
+impl Default for Multipath {
+    fn default() -> Self {
+        const SIXTEEN: NonZeroU8 = NonZeroU8::new(16).expect("sixteen is not zero");
+        Self { ebgp: SIXTEEN, ibgp: SIXTEEN }
+    }
+}
+
+/// RFC 4724 for the speaker as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// Whether this start resumes a forwarding state that survived.
+    pub start: Start,
+    /// The longest that the first selection of routes waits for the peers' End-of-RIB.
+    pub deferral: Duration,
+    /// After this time without a session a peer counts as unable to answer and is not waited for.
+    pub answer_within: Duration,
+}
+
+impl Default for GracefulRestart {
+    fn default() -> Self {
+        Self {
+            start: Start::Cold,
+            deferral: Duration::from_secs(120),
+            answer_within: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Whether the routes of an earlier life are still in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing was kept.
+    Cold,
+    /// Forwarding went on while we were away: OPEN says so with the R and F bits, and the choice of
+    /// routes waits until the peers have told us theirs (RFC 4724 §4.1).
+    Restarting,
+}
+
+/// A peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerConfig {
+    /// Whether a session is wanted at all.
+    pub admin: Admin,
+    /// The peer's address.
+    pub address: IpAddr,
+    /// The peer's TCP port, 179 by custom.
+    pub port: u16,
+    /// The peer's AS number. Equal to ours: iBGP.
+    pub remote_as: NonZeroU32,
+    /// The AS number that we show to this peer instead of [`Config::local_as`].
+    pub local_as: Option<NonZeroU32>,
+    /// Who dials.
+    pub dial: Dial,
+    /// The hold time that we propose.
+    pub hold_time: HoldTime,
+    /// Time between keepalives; `None`: a third of the negotiated hold time, which is also the most.
+    pub keepalive: Option<Duration>,
+    /// Time between attempts to connect.
+    pub connect_retry: Duration,
+    /// The IP TTL of what we send, and whether low ones are refused. The edge sets the socket.
+    pub ttl: Ttl,
+    /// The TCP MD5 key (RFC 2385). The edge sets the socket.
+    pub password: Password,
+    /// The address that we connect from. The edge binds the socket.
+    pub source: Option<IpAddr>,
+    /// The interface of a link-local peer, for the scope of its address.
+    pub interface: Option<Arc<str>>,
+    /// The families that we offer.
+    pub families: FamilySet,
+    /// The next hop of what we advertise.
+    pub next_hop: NextHopMode,
+    /// The peer is a client of our route reflector (RFC 4456). Only iBGP.
+    pub reflection: Reflection,
+    /// What we take from the peer.
+    pub import: Filter,
+    /// What we tell the peer.
+    pub export: Filter,
+    /// RFC 4724 with this peer.
+    pub graceful_restart: PeerRestart,
+    /// How often our own AS may stand in a path that we accept.
+    pub allow_own_as: u8,
+}
+
+impl PeerConfig {
+    /// A peer with the customary settings: it may dial and be dialled, IPv4 and IPv6 are offered,
+    /// everything is imported, and only what we originate is exported.
+    ///
+    /// RFC 8212 would have an eBGP peer without policy import and export nothing. This deviation is
+    /// deliberate: the filters below *are* the policy, and they are visible here.
+    pub fn new(address: IpAddr, remote_as: NonZeroU32) -> Self {
+        Self {
+            admin: Admin::Up,
+            address,
+            port: 179,
+            remote_as,
+            local_as: None,
+            dial: Dial::Both,
+            hold_time: HoldTime::from_secs(90).expect("ninety is neither one nor two"),
+            keepalive: None,
+            connect_retry: Duration::from_secs(5),
+            ttl: Ttl::Direct,
+            password: Password::None,
+            source: None,
+            interface: None,
+            families: FamilySet::ALL,
+            next_hop: NextHopMode::Auto,
+            reflection: Reflection::NonClient,
+            import: Filter::accept_all(),
+            export: Filter::own_routes(),
+            graceful_restart: PeerRestart::default(),
+            allow_own_as: 0,
+        }
+    }
+}
+
+/// Whether the operator wants the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    /// Keep a session.
+    Up,
+    /// Keep none, and refuse the peer's connections.
+    Down,
+}
+
+/// Who opens the TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dial {
+    /// Both sides may; a collision is resolved by RFC 4271 §6.8.
+    Both,
+    /// Only the peer does.
+    Passive,
+    /// Only we do; connections from the peer are refused.
+    Active,
+}
+
+/// The TTL of the packets of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ttl {
+    /// 1 for eBGP, the system's default for iBGP.
+    Direct,
+    /// Up to this many hops away.
+    Multihop(NonZeroU8),
+    /// Send 255 and refuse less than 256 minus this many hops (GTSM, RFC 5082).
+    Security(NonZeroU8),
+}
+
+/// The TCP MD5 key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// None is wanted.
+    None,
+    /// This one.
+    Key(Arc<str>),
+    /// One is wanted, but could not be read: the session stays down rather than run without.
+    Missing,
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Key(_) => "Key(..)",
+            Self::Missing => "Missing",
+        })
+    }
+}
+
+/// Which next hop we advertise. Routes that we originate always carry ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NextHopMode {
+    /// Ourselves to eBGP peers, unchanged to iBGP peers (RFC 4271 §5.1.3).
+    Auto,
+    /// Always ourselves.
+    Own,
+    /// Never changed.
+    Keep,
+}
+
+/// The peer's part in route reflection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reflection {
+    /// An ordinary peer.
+    NonClient,
+    /// A client of ours, when [`Config::cluster_id`] is set.
+    Client,
+}
+
+/// RFC 4724 with one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerRestart {
+    /// The capability is not sent.
+    Disabled,
+    /// We help the peer restart, and ask it to help us.
+    Enabled {
+        /// How long the peer shall wait for us, at most 4095 s.
+        time: Duration,
+        /// How long we keep a restarted peer's old routes after it is back, until its End-of-RIB.
+        stale: Duration,
+    },
+}
+
+impl Default for PeerRestart {
+    fn default() -> Self {
+        Self::Enabled { time: Duration::from_secs(120), stale: Duration::from_secs(360) }
+    }
+}
+
+/// The attributes of a prefix that we originate. The next hop is ourselves, by session.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Originated {
+    /// COMMUNITIES (RFC 1997).
+    pub communities: Vec<Community>,
+    /// LARGE_COMMUNITY (RFC 8092).
+    pub large_communities: Vec<LargeCommunity>,
+    /// LOCAL_PREF shown to iBGP peers; `None`: 100.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+}

@@ -1,0 +1,279 @@
+//! A new configuration takes force: peer by peer, and only what differs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use super::cause::Cause;
+use super::restart::Restart;
+use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker};
+use crate::rib::attribute::{AttrId, Block};
+use crate::rib::best::Limits;
+use crate::rib::filter::Filter;
+use crate::rib::group::Groups;
+use crate::rib::import::{self, summarize};
+use crate::rib::path::{LOCAL, PeerIndex};
+use crate::rib::slab::Column;
+use crate::rib::{Neighbor, Rib};
+use crate::session::collision::Direction;
+use crate::session::negotiate::Terms;
+use crate::session::state::Event;
+use crate::session::timer::{Jitter, Timers};
+use crate::session::{Peer, Quarantine};
+use crate::wire::{self, Cease, Edit, Origin, PeerKind, Prefix, Rewrite, Scratch};
+
+impl Speaker {
+    /// A speaker that has done nothing yet; its first outputs are ready to be polled. The seed
+    /// decides the jitter of timers and the layout of hash tables.
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let bare = Config { peers: BTreeMap::new(), originated: BTreeMap::new(), ..config.clone() };
+        let mut speaker = Self {
+            rib: Rib::new(ourselves(&config), limits(&config), seed),
+            restart: Restart::new(&config, now),
+            config: bare,
+            peers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            next_conn: 0,
+            groups: Groups::default(),
+            sweeps: VecDeque::new(),
+            timers: Timers::new(),
+            jitter: Jitter::new(seed),
+            outputs: VecDeque::new(),
+            routed: [Column::new(false), Column::new(false)],
+            scratch: Scratch::default(),
+            clock: now,
+        };
+        speaker.begin_restart(now);
+        speaker.configure(now, config);
+        speaker
+    }
+
+    /// Takes a new configuration into force: a peer whose part is unchanged keeps its session, and
+    /// so does one of which only filters, next hop, timers to come or who dials changed. Routes
+    /// are judged again from what the table holds. Originated prefixes follow the difference to the
+    /// configuration before; those of [`Self::originate`] stay. A change of `local_as` or `router_id` concerns all sessions; `start` counts
+    /// only in [`Self::new`].
+    pub fn configure(&mut self, now: Instant, config: Config) {
+        self.clock = now;
+        let old = std::mem::replace(&mut self.config, config.clone());
+        self.rib.limits = limits(&config);
+        self.rib.router_id = config.router_id;
+        self.rib.cluster_id = config.cluster_id;
+        self.rib.neighbors[0] = ourselves(&config);
+        let Config { peers, originated, local_as: config_as, .. } = config;
+        let gone: Vec<_> = old.peers.keys().filter(|name| !peers.contains_key(*name)).collect();
+        gone.into_iter().for_each(|name| self.remove_peer(now, name));
+        let same = old.local_as == config_as && old.router_id == self.config.router_id;
+        let identity = if same { Identity::Kept } else { Identity::Changed };
+        for (name, config) in peers {
+            match self.names.get(&name).copied().filter(|index| self.peers.contains_key(index)) {
+                Some(index) => self.change_peer(now, index, &config, identity),
+                None => self.add_peer(now, name, config),
+            }
+        }
+        if old.cluster_id != self.config.cluster_id {
+            self.groups.mark_all(&self.rib);
+        }
+        if old.multipath != self.config.multipath {
+            Self::FAMILIES.into_iter().for_each(|family| self.rib.select_all(family));
+        }
+        for prefix in old.originated.keys().filter(|prefix| !originated.contains_key(*prefix)) {
+            self.rib.withdraw(LOCAL, 0, *prefix);
+        }
+        for (prefix, attributes) in originated {
+            if old.originated.get(&prefix) != Some(&attributes) {
+                self.begin_origination(prefix, &attributes);
+            }
+        }
+        self.after(now);
+    }
+
+    /// Originates a prefix, or changes its attributes.
+    pub fn originate(&mut self, now: Instant, prefix: Prefix, originated: &Originated) {
+        self.clock = now;
+        self.begin_origination(prefix, originated);
+        self.after(now);
+    }
+
+    /// Ends what [`Self::originate`] or the configuration began.
+    pub fn withdraw(&mut self, now: Instant, prefix: Prefix) {
+        self.clock = now;
+        self.rib.withdraw(LOCAL, 0, prefix);
+        self.after(now);
+    }
+
+    /// Ends all sessions for good, with a text for the peers' operators (RFC 9003). Not for a
+    /// planned restart: there, just drop the connections, and the peers keep our routes.
+    pub fn shut_down(&mut self, now: Instant, text: &str) {
+        self.clock = now;
+        let cause = Cause::cease(Cease::AdministrativeShutdown, text);
+        let all: Vec<_> = self.peers.keys().copied().collect();
+        for index in all {
+            if let Some(peer) = self.peers.get_mut(&index) {
+                peer.config.admin = super::Admin::Down;
+            }
+            self.stop(now, index, &cause);
+        }
+        self.after(now);
+    }
+
+    /// Ends and begins the session with a peer, and tells it so (Cease, administrative reset).
+    pub fn reset(&mut self, now: Instant, peer: &PeerName) {
+        self.clock = now;
+        if let Some(index) = self.names.get(peer).copied() {
+            let cause = Cause::cease(Cease::AdministrativeReset, "");
+            self.stop(now, index, &cause);
+        }
+        self.after(now);
+    }
+
+    fn begin_origination(&mut self, prefix: Prefix, originated: &Originated) {
+        let attr = self.local_attributes(originated);
+        self.rib.announce(LOCAL, 0, prefix, attr, Ok(attr));
+        self.rib.attributes.release(attr);
+    }
+
+    fn local_attributes(&mut self, originated: &Originated) -> AttrId {
+        let mut rewrite = Rewrite::towards(PeerKind::Internal);
+        rewrite.communities.add = originated.communities.iter().map(|each| each.0).collect();
+        rewrite.large_communities.add.clone_from(&originated.large_communities);
+        rewrite.med = originated.med.map_or(Edit::Keep, Edit::Set);
+        rewrite.local_pref = originated.local_pref.map_or(Edit::Keep, Edit::Set);
+        let mut raw = Vec::new();
+        rewrite.apply(&wire::originated(Origin::Igp), &mut raw);
+        let block = Block { next_hop: None, summary: summarize(&raw), raw: &raw };
+        self.rib.attributes.intern(block)
+    }
+
+    fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {
+        let next = u16::try_from(self.names.len() + 1).expect("fewer than 65,535 peer names");
+        let index = *self.names.entry(name.clone()).or_insert(PeerIndex(next));
+        self.peers.insert(index, Peer::new(name, index, config, now));
+        self.update_neighbor(index);
+        self.settle(now, index, None);
+    }
+
+    fn remove_peer(&mut self, now: Instant, name: &PeerName) {
+        let Some(index) = self.names.get(name).copied() else { return };
+        if let Some(peer) = self.peers.get_mut(&index) {
+            peer.config.admin = super::Admin::Down;
+        }
+        self.stop(now, index, &Cause::cease(Cease::PeerDeconfigured, ""));
+        self.drop_retained(index);
+        self.peers.remove(&index);
+    }
+
+    fn change_peer(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        new: &PeerConfig,
+        identity: Identity,
+    ) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let old = std::mem::replace(&mut peer.config, new.clone());
+        if old == *new && identity == Identity::Kept {
+            // The cluster id or our addresses may have changed; the group finds out.
+            self.update_neighbor(index);
+            self.update_policy(index);
+            return;
+        }
+        self.update_neighbor(index);
+        if new.admin != old.admin && new.admin == super::Admin::Down {
+            self.stop(now, index, &Cause::cease(Cease::AdministrativeShutdown, ""));
+        } else if identity == Identity::Changed || needs_new_session(&old, new) {
+            self.stop(now, index, &Cause::cease(Cease::OtherConfigurationChange, ""));
+            self.forgive(index);
+            if (old.address, old.remote_as) != (new.address, new.remote_as) {
+                self.drop_retained(index); // It may be another router.
+            }
+        } else {
+            self.update_policy(index);
+        }
+        if new.reflection != old.reflection {
+            self.groups.mark_all(&self.rib);
+        }
+        if new.import != old.import || new.allow_own_as != old.allow_own_as {
+            import::reimport(&mut self.rib, index);
+        }
+        self.settle(now, index, None);
+    }
+
+    /// After a change by the operator nothing is held against the peer.
+    fn forgive(&mut self, index: PeerIndex) {
+        if let Some(peer) = self.peers.get_mut(&index) {
+            peer.quarantine = Quarantine::No;
+            peer.errors = 0;
+            peer.failures = 0;
+        }
+        self.timers.cancel(super::Timer::IdleHold(index));
+    }
+
+    fn update_policy(&mut self, index: PeerIndex) {
+        let Some(direction) = self.peers.get(&index).and_then(Peer::established) else { return };
+        if let Some(policy) = self.policy(Place { peer: index, direction }) {
+            self.groups.change_policy(&mut self.rib, index, policy);
+        }
+    }
+
+    /// Ends both lines of a peer.
+    fn stop(&mut self, now: Instant, index: PeerIndex, cause: &Cause) {
+        for direction in Direction::BOTH {
+            let at = Place { peer: index, direction };
+            let survives = self
+                .peers
+                .get(&index)
+                .and_then(Peer::terms)
+                .is_some_and(Terms::survives_notification);
+            self.event(now, at, Event::Stop, Some(&cause.for_good(survives)));
+        }
+        self.timers.cancel(super::Timer::Retry(index));
+    }
+}
+
+/// Whether the speaker is still who it was to all its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    Kept,
+    Changed,
+}
+
+/// Whether a change cannot be made on a running session.
+fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
+    let fixed = |config: &PeerConfig| PeerConfig {
+        // All that may change under way.
+        admin: super::Admin::Up,
+        dial: super::Dial::Both,
+        connect_retry: std::time::Duration::ZERO,
+        keepalive: None,
+        next_hop: super::NextHopMode::Auto,
+        reflection: Reflection::NonClient,
+        import: Filter::reject_all(),
+        export: Filter::reject_all(),
+        allow_own_as: 0,
+        ..config.clone()
+    };
+    fixed(old) != fixed(new)
+}
+
+const fn limits(config: &Config) -> Limits {
+    Limits { external: config.multipath.ebgp, internal: config.multipath.ibgp }
+}
+
+/// Ourselves as the source of what we originate.
+fn ourselves(config: &Config) -> Neighbor {
+    Neighbor {
+        kind: PeerKind::Internal,
+        router_id: config.router_id,
+        address: Ipv4Addr::UNSPECIFIED.into(),
+        own_address: None,
+        local_as: config.local_as.get(),
+        allow_own_as: 0,
+        reflection: Reflection::NonClient,
+        interface: None,
+        import: Filter::accept_all(),
+        generation: 0,
+    }
+}

@@ -1,0 +1,159 @@
+//! Connections: made, accepted, lost, and where each belongs.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::cause::Cause;
+use super::{ConnId, Dial, Output, Place, Refused, Speaker, Timer};
+use crate::rib::path::PeerIndex;
+use crate::session::Quarantine;
+use crate::session::collision::Direction;
+use crate::session::link::{Link, Transport};
+use crate::session::state::{Event, State};
+use crate::wire::Cease;
+
+impl Speaker {
+    /// Takes a connection that the edge accepted.
+    ///
+    /// # Errors
+    /// When nobody wants it; the edge closes it.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<ConnId, Refused> {
+        self.clock = now;
+        let address = remote.ip().to_canonical();
+        let found = self.peers.values().find(|peer| peer.config.address == address);
+        let peer = found.ok_or(Refused::Unknown(remote))?;
+        let refused = |why| Refused::NotNow { peer: peer.name.clone(), why };
+        peer.wanted().map_err(refused)?;
+        match peer.config.dial {
+            Dial::Both | Dial::Passive => {}
+            Dial::Active => return Err(refused("we dial, it does not")),
+        }
+        match peer.quarantine {
+            Quarantine::No => {}
+            Quarantine::Yes => return Err(refused("it has to wait after an error")),
+        }
+        let index = peer.index;
+        self.free_incoming(now, index);
+        let conn = self.new_conn();
+        let place = Place { peer: index, direction: Direction::Incoming };
+        self.attach(now, place, conn, Some(local));
+        self.event(now, place, Event::StartPassive, None);
+        self.event(now, place, Event::TransportUp, None);
+        self.after(now);
+        Ok(conn)
+    }
+
+    /// Makes the answering line free. A session on it moves over; an attempt gives way to the new
+    /// one, since the peer would not have dialled again if it still cared for the old one.
+    fn free_incoming(&mut self, now: Instant, index: PeerIndex) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let incoming = Place { peer: index, direction: Direction::Incoming };
+        match peer.line(Direction::Incoming).state {
+            State::Idle | State::Connect | State::Active => {}
+            State::OpenSent | State::OpenConfirm => {
+                let cause = Cause::cease(Cease::CollisionResolution, "");
+                self.event(now, incoming, Event::CollisionLost, Some(&cause));
+            }
+            State::Established => {
+                let outgoing = Place { peer: index, direction: Direction::Outgoing };
+                let cause = Cause::cease(Cease::CollisionResolution, "");
+                self.event(now, outgoing, Event::CollisionLost, Some(&cause));
+                self.swap_lines(index);
+            }
+        }
+    }
+
+    fn swap_lines(&mut self, index: PeerIndex) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        peer.swap_lines();
+        for place in self.conns.values_mut().filter(|place| place.peer == index) {
+            place.direction = place.direction.other();
+        }
+        self.timers
+            .swap(Timer::Hold(index, Direction::Incoming), Timer::Hold(index, Direction::Outgoing));
+        self.timers.swap(
+            Timer::Keepalive(index, Direction::Incoming),
+            Timer::Keepalive(index, Direction::Outgoing),
+        );
+    }
+
+    pub(super) const fn new_conn(&mut self) -> ConnId {
+        self.next_conn += 1;
+        ConnId(self.next_conn)
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        now: Instant,
+        place: Place,
+        conn: ConnId,
+        local: Option<SocketAddr>,
+    ) {
+        self.conns.insert(conn, place);
+        if let Some(peer) = self.peers.get_mut(&place.peer) {
+            peer.line_mut(place.direction).link = Some(Link::new(conn, local, now));
+            peer.announced_output[place.direction as usize] = false;
+        }
+    }
+
+    /// Forgets a connection that is gone.
+    pub(super) fn detach(&mut self, place: Place) -> Option<Link> {
+        let link = self.peers.get_mut(&place.peer)?.line_mut(place.direction).link.take()?;
+        self.conns.remove(&link.conn);
+        self.timers.cancel(Timer::Hold(place.peer, place.direction));
+        self.timers.cancel(Timer::Keepalive(place.peer, place.direction));
+        Some(link)
+    }
+
+    pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
+        let Some(place) = self.conns.get(&conn).copied() else {
+            self.outputs.push_back(Output::Close { conn });
+            return;
+        };
+        if let Some(link) = self.link(place) {
+            link.local = Some(local);
+            link.last_heard = now;
+        }
+        self.event(now, place, Event::TransportUp, None);
+    }
+
+    pub(super) fn connect_failed(&mut self, now: Instant, conn: ConnId, error: &str) {
+        let Some(place) = self.conns.get(&conn).copied() else { return };
+        self.detach(place);
+        if let Some(peer) = self.peers.get_mut(&place.peer) {
+            peer.connect_error = Some(error.to_owned());
+        }
+        let cause = Cause::transport(format!("cannot connect: {error}"));
+        self.event(now, place, Event::TransportFailed, Some(&cause));
+    }
+
+    pub(super) fn closed(&mut self, now: Instant, conn: ConnId, error: Option<&str>) {
+        self.closing.remove(&conn);
+        let Some(place) = self.conns.get(&conn).copied() else { return };
+        let text = error.map_or("the peer closed the connection".into(), |error| {
+            format!("the connection failed: {error}")
+        });
+        if let Some(link) = self.link(place) {
+            link.transport = Transport::Gone;
+        }
+        self.event(now, place, Event::TransportFailed, Some(&Cause::transport(text)));
+        self.detach(place);
+    }
+
+    pub(super) fn still_alive(&mut self, now: Instant, conn: ConnId) {
+        if let Some(place) = self.conns.get(&conn).copied()
+            && let Some(link) = self.link(place)
+        {
+            link.last_heard = now;
+        }
+    }
+
+    pub(super) fn link(&mut self, place: Place) -> Option<&mut Link> {
+        self.peers.get_mut(&place.peer)?.link_mut(place.direction)
+    }
+}

@@ -1,0 +1,129 @@
+//! What goes into the speaker and what comes out of it.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::config::PeerName;
+use super::snapshot::DownReason;
+use crate::session::State;
+use crate::wire::{Family, PeerKind, Prefix};
+
+/// A TCP connection, dialled or accepted. Never used twice by one speaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub(crate) u64);
+
+/// What happened at the edge. Accepted connections enter by [`super::Speaker::accept`].
+#[derive(Debug, Clone)]
+pub enum Input<'a> {
+    /// The connection asked for by [`Output::Connect`] is up.
+    Connected {
+        /// Which.
+        conn: ConnId,
+        /// Our end.
+        local: SocketAddr,
+    },
+    /// The connection asked for by [`Output::Connect`] could not be made.
+    ConnectFailed {
+        /// Which.
+        conn: ConnId,
+        /// The system's words.
+        error: &'a str,
+    },
+    /// Bytes came. Hand over at most some 64 KiB of one connection before looking at the timers.
+    Received {
+        /// From where.
+        conn: ConnId,
+        /// Any part of the stream.
+        bytes: &'a [u8],
+    },
+    /// Bytes wait in the socket but were not read yet: the peer is alive. To be said before
+    /// [`super::Speaker::handle_timeout`] for each readable connection that was not drained.
+    Waiting {
+        /// From where.
+        conn: ConnId,
+    },
+    /// The connection ended, and it was not we who closed it.
+    Closed {
+        /// Which.
+        conn: ConnId,
+        /// The system's words, or `None` when the peer closed in good order.
+        error: Option<&'a str>,
+    },
+    /// Something below says that the peer is dead (BFD, the interface).
+    PeerUnreachable {
+        /// Whom.
+        peer: PeerName,
+    },
+}
+
+/// What the edge shall do, or may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Dial. Answer with [`Input::Connected`] or [`Input::ConnectFailed`].
+    Connect {
+        /// The name of the new connection.
+        conn: ConnId,
+        /// Whose [`super::PeerConfig`] tells source address, TTL and password.
+        peer: PeerName,
+        /// Where to.
+        remote: SocketAddr,
+    },
+    /// There is something to send: call [`super::Speaker::poll_transmit`] whenever the socket can
+    /// take more, until it gives nothing. Said once for each change from nothing to something.
+    Transmit {
+        /// Where to.
+        conn: ConnId,
+    },
+    /// Close, after a last round of [`super::Speaker::poll_transmit`] (a NOTIFICATION may be
+    /// waiting; do not wait for it longer than some seconds). No answer is expected.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The chosen paths of a prefix changed. Only for prefixes heard from peers.
+    RouteChanged(Route),
+    /// No path heard from a peer leads to the prefix any longer.
+    RouteWithdrawn {
+        /// Which.
+        prefix: Prefix,
+    },
+    /// A peer's session changed its state.
+    PeerStateChanged {
+        /// Whose.
+        peer: PeerName,
+        /// From.
+        old: State,
+        /// To.
+        new: State,
+        /// Why, when it went down.
+        reason: Option<Arc<DownReason>>,
+    },
+    /// Every peer that could answer has told all its routes of this family, or we stopped waiting.
+    /// Until then the daemon keeps the routes of its earlier life. Said once per family.
+    Synced {
+        /// Which.
+        family: Family,
+    },
+}
+
+/// A prefix and where its packets go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Which.
+    pub prefix: Prefix,
+    /// One, or several of equal rank; never empty. The best one stands first.
+    pub next_hops: Vec<NextHopVia>,
+}
+
+/// One next hop of a [`Route`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextHopVia {
+    /// The address. For IPv6 prefixes the global one.
+    pub address: IpAddr,
+    /// The link-local address (RFC 2545 §3), valid on the interface of the session with `peer`.
+    pub link_local: Option<Ipv6Addr>,
+    /// Who told us.
+    pub peer: PeerName,
+    /// Heard over eBGP or iBGP.
+    pub kind: PeerKind,
+}

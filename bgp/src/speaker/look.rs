@@ -1,0 +1,225 @@
+//! Snapshots for those who look: made in one pass, owning all they show.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::{
+    AttributeSnapshot, FamilySnapshot, NegotiatedSnapshot, NextHopVia, PathSnapshot, PeerSnapshot,
+    Route, RouteSnapshot, Speaker, Verdict,
+};
+use crate::rib::attribute::Block;
+use crate::rib::best::{DEFAULT_LOCAL_PREF, Ineligible, Outcome};
+use crate::rib::path::{LOCAL, PathId, PeerIndex, Standing};
+use crate::rib::prefix::PrefixId;
+use crate::session::Peer;
+use crate::session::negotiate::Terms;
+use crate::wire::iana::capability;
+use crate::wire::{Community, Family, Origin, Prefix};
+
+/// Paths of a peer in one family: heard, eligible, stale.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    received: u64,
+    accepted: u64,
+    stale: u64,
+}
+
+impl Speaker {
+    /// Every peer as it is now.
+    pub fn peers(&self, now: Instant) -> Vec<PeerSnapshot> {
+        let tallies = self.tally();
+        self.peers.values().map(|peer| self.peer(peer, now, &tallies)).collect()
+    }
+
+    /// Up to `limit` prefixes of a family with all their paths, from the row `from` on; the number
+    /// with them is the row to go on with. Rows are in no special order.
+    pub fn routes(
+        &self,
+        family: Family,
+        from: u32,
+        limit: usize,
+    ) -> (Vec<RouteSnapshot>, Option<u32>) {
+        let ids: Vec<_> = self.rib.prefixes.ids(family, from).take(limit).collect();
+        let next = ids.last().filter(|_| ids.len() == limit).map(|last| last.row() + 1);
+        (ids.into_iter().map(|id| self.snapshot(id)).collect(), next)
+    }
+
+    /// One prefix with all its paths.
+    pub fn route(&self, prefix: Prefix) -> Option<RouteSnapshot> {
+        let id = self.rib.prefixes.find(prefix)?;
+        Some(self.snapshot(id)).filter(|route| !route.paths.is_empty())
+    }
+
+    /// How many prefixes have paths, and how many different attribute sets there are.
+    pub fn table_size(&self, family: Family) -> (usize, usize) {
+        (self.rib.prefixes.len(family), self.rib.attributes.len())
+    }
+
+    /// What a peer has been told, or is about to be: prefix and attributes.
+    pub fn advertised(
+        &self,
+        peer: &super::PeerName,
+        family: Family,
+    ) -> Vec<(Prefix, AttributeSnapshot)> {
+        let Some(index) = self.names.get(peer) else { return Vec::new() };
+        let told = self.groups.advertised(*index, family);
+        told.map(|(id, attr)| {
+            (self.rib.prefixes.prefix(id), attributes(self.rib.attributes.get(attr)))
+        })
+        .collect()
+    }
+
+    /// The connection that carries the session with a peer.
+    pub fn connection(&self, peer: &super::PeerName) -> Option<super::ConnId> {
+        let peer = self.peers.get(self.names.get(peer)?)?;
+        peer.line(peer.established()?).link.as_ref().map(|link| link.conn)
+    }
+
+    /// Octets of encoded messages that wait for slow peers; a measure of memory.
+    pub fn waiting_octets(&self) -> usize {
+        self.groups.waiting_octets()
+    }
+
+    fn tally(&self) -> HashMap<(PeerIndex, Family), Tally> {
+        let mut tallies: HashMap<_, Tally> = HashMap::new();
+        for id in (0..self.rib.paths.bound()).map(PathId) {
+            let path = self.rib.paths.get(id);
+            let Some(prefix) = path.prefix else { continue };
+            let tally = tallies.entry((path.peer, prefix.family())).or_default();
+            let stale = path.generation != self.rib.neighbor(path.peer).generation;
+            let barred = matches!(path.standing, Standing::Ineligible(_));
+            tally.received += 1;
+            tally.accepted += u64::from(!barred);
+            tally.stale += u64::from(stale && !barred);
+        }
+        tallies
+    }
+
+    fn peer(
+        &self,
+        peer: &Peer,
+        now: Instant,
+        tallies: &HashMap<(PeerIndex, Family), Tally>,
+    ) -> PeerSnapshot {
+        let families = peer.config.families.iter().map(|family| {
+            let tally = tallies.get(&(peer.index, family)).copied().unwrap_or_default();
+            FamilySnapshot {
+                family,
+                received: tally.received,
+                accepted: tally.accepted,
+                stale: tally.stale,
+                advertised: self.groups.advertised_count(peer.index, family),
+                end_of_rib: peer.end_of_rib.contains(family) && peer.established().is_some(),
+            }
+        });
+        PeerSnapshot {
+            name: peer.name.clone(),
+            address: peer.config.address,
+            remote_as: peer.config.remote_as.get(),
+            kind: self.rib.neighbor(peer.index).kind,
+            state: peer.state(),
+            since: now.duration_since(peer.since),
+            flaps: peer.flaps,
+            last_error: peer.last_error.clone(),
+            connect_error: peer.connect_error.clone(),
+            negotiated: peer.terms().map(negotiated),
+            families: families.collect(),
+            faults: peer.faults,
+            last_fault: peer.last_fault.clone(),
+            received: peer.received,
+            sent: peer.sent,
+        }
+    }
+
+    fn snapshot(&self, id: PrefixId) -> RouteSnapshot {
+        let judged = self.rib.explain(id);
+        let paths = judged.into_iter().map(|(path, outcome)| self.path(path, outcome));
+        RouteSnapshot { prefix: self.rib.prefixes.prefix(id), paths: paths.collect() }
+    }
+
+    fn path(&self, id: PathId, outcome: Result<Outcome, Ineligible>) -> PathSnapshot {
+        let path = self.rib.paths.get(id);
+        PathSnapshot {
+            peer: self.name_of(path.peer).cloned(),
+            next_hop: self.via(id),
+            verdict: match outcome {
+                Ok(Outcome::Best) => Verdict::Best,
+                Ok(Outcome::Multipath) => Verdict::Multipath,
+                Ok(Outcome::Lost(step)) => Verdict::Lost(step),
+                Err(why) => Verdict::Ineligible(why),
+            },
+            stale: path.generation != self.rib.neighbor(path.peer).generation,
+            attributes: attributes(self.rib.attributes.get(path.attr)),
+        }
+    }
+
+    /// The name of a peer, also of one that is gone; `None`: ourselves.
+    fn name_of(&self, index: PeerIndex) -> Option<&super::PeerName> {
+        self.names.iter().find(|(_, each)| **each == index).map(|(name, _)| name)
+    }
+
+    fn via(&self, id: PathId) -> Option<NextHopVia> {
+        let path = self.rib.paths.get(id);
+        let next_hop = self.rib.attributes.get(path.attr).next_hop?;
+        let peer = match self.peers.get(&path.peer) {
+            Some(peer) => peer.name.clone(),
+            None => self.name_of(path.peer)?.clone(),
+        };
+        let kind = self.rib.neighbor(path.peer).kind;
+        let link_local = next_hop.link_local();
+        Some(NextHopVia { address: next_hop.addr(), link_local, peer, kind })
+    }
+
+    /// Where the node shall send packets for a prefix; `None` when no peer's path is chosen.
+    pub(super) fn route_of(&self, prefix: PrefixId) -> Option<Route> {
+        let mut next_hops: Vec<NextHopVia> = Vec::new();
+        for id in self.rib.used(prefix) {
+            if self.rib.paths.get(id).peer == LOCAL {
+                return None;
+            }
+            let Some(via) = self.via(id) else { continue };
+            let same = |other: &NextHopVia| {
+                (other.address, other.link_local) == (via.address, via.link_local)
+            };
+            if !next_hops.iter().any(same) {
+                next_hops.push(via);
+            }
+        }
+        let prefix = self.rib.prefixes.prefix(prefix);
+        (!next_hops.is_empty()).then_some(Route { prefix, next_hops })
+    }
+}
+
+fn attributes(block: Block<'_>) -> AttributeSnapshot {
+    let list = block.attributes();
+    AttributeSnapshot {
+        origin: match block.summary.origin {
+            Origin::Igp => "IGP",
+            Origin::Egp => "EGP",
+            Origin::Incomplete => "INCOMPLETE",
+        },
+        as_path: list.as_path().to_string(),
+        local_pref: block.summary.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+        med: block.summary.med,
+        communities: list.communities().map(Community).collect(),
+        large_communities: list.large_communities().collect(),
+    }
+}
+
+fn negotiated(terms: &Terms) -> NegotiatedSnapshot {
+    const NAMES: [(u8, &str); 5] = [
+        (capability::MULTIPROTOCOL, "multiprotocol"),
+        (capability::ROUTE_REFRESH, "route-refresh"),
+        (capability::EXTENDED_NEXT_HOP, "extended-next-hop"),
+        (capability::GRACEFUL_RESTART, "graceful-restart"),
+        (capability::FOUR_OCTET_AS, "four-octet-as"),
+    ];
+    let shared = NAMES.into_iter().filter(|(code, _)| terms.has(*code));
+    NegotiatedSnapshot {
+        router_id: terms.theirs.router_id,
+        hold_time: terms.hold_time,
+        keepalive: terms.keepalive,
+        families: terms.codec.families,
+        capabilities: shared.map(|(_, name)| name).collect(),
+    }
+}

@@ -1,0 +1,258 @@
+//! The boundary of the core: bytes, configuration and time in; bytes, routes and the next deadline
+//! out. No socket, clock, task or lock inside; the same inputs and seed give the same outputs.
+//!
+//! The driver's loop: hand every event to [`Speaker::handle`]; when [`Speaker::poll_timeout`] is
+//! due, call [`Speaker::handle_timeout`]; after either, drain [`Speaker::poll_output`]. It calls
+//! [`Speaker::poll_transmit`] for connections whose socket can take more, best after all input
+//! that is ready was handed over, so that changes of mind are never sent.
+//!
+//! ```text
+//! accept ----+                                   +--> poll_output     Connect, Close, RouteChanged, ...
+//! handle ----+--> Speaker { sessions, rib } -----+--> poll_transmit   whole messages
+//! configure -+                                   +--> poll_timeout    when to call handle_timeout
+//! ```
+
+mod cause;
+mod config;
+mod configure;
+mod connections;
+mod drive;
+mod event;
+mod look;
+mod receive;
+mod restart;
+mod snapshot;
+mod up_down;
+
+pub use crate::session::State;
+pub use config::{
+    Admin, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password, PeerConfig,
+    PeerName, PeerRestart, Reflection, Start, Ttl,
+};
+pub use event::{ConnId, Input, NextHopVia, Output, Route};
+pub use snapshot::{
+    AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
+    PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,
+};
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::rib::Rib;
+use crate::rib::group::Groups;
+use crate::rib::path::PeerIndex;
+use crate::rib::slab::Column;
+use crate::rib::sweep::{Progress, Sweep};
+use crate::session::Peer;
+use crate::session::collision::Direction;
+use crate::session::link::Outbox;
+use crate::session::timer::{Jitter, Timers};
+use crate::wire::{Family, MessageKind, Scratch};
+use restart::Restart;
+
+/// A BGP speaker without sockets and clock.
+#[derive(Debug)]
+pub struct Speaker {
+    config: Config,
+    peers: BTreeMap<PeerIndex, Peer>,
+    /// Every peer that ever was; a name keeps its number.
+    names: BTreeMap<PeerName, PeerIndex>,
+    conns: BTreeMap<ConnId, Place>,
+    /// Last words on connections that are to be closed.
+    closing: BTreeMap<ConnId, Outbox>,
+    next_conn: u64,
+    rib: Rib,
+    groups: Groups,
+    sweeps: VecDeque<Sweep>,
+    restart: Restart,
+    timers: Timers<Timer>,
+    jitter: Jitter,
+    outputs: VecDeque<Output>,
+    /// Prefixes of which the driver was told a route.
+    routed: [Column<bool>; 2],
+    scratch: Scratch,
+    /// The latest time that we were told.
+    clock: Instant,
+}
+
+/// The place of a connection: whose it is, and on which line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    peer: PeerIndex,
+    direction: Direction,
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// RFC 4271 §8.1.3: ConnectRetryTimer.
+    Retry(PeerIndex),
+    /// IdleHoldTimer.
+    IdleHold(PeerIndex),
+    /// HoldTimer.
+    Hold(PeerIndex, Direction),
+    /// KeepaliveTimer.
+    Keepalive(PeerIndex, Direction),
+    /// RFC 4724 §4.2: how long to wait for the peer to come back.
+    Restart(PeerIndex),
+    /// RFC 4724 §4.2: how long to wait for the End-of-RIB of a peer that is back.
+    Stale(PeerIndex),
+    /// A peer without End-of-RIB has told its routes by now.
+    Presume(PeerIndex),
+    /// Peers that have not come up by now are not waited for.
+    Answer,
+    /// RFC 4724 §4.1: Selection_Deferral_Timer.
+    Deferral,
+}
+
+/// Why [`Speaker::accept`] refuses a connection. The edge closes it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No peer has this address.
+    #[error("{0} is not a peer")]
+    Unknown(SocketAddr),
+    /// The peer is shut down, shall only be dialled, lacks its password, or has to wait after an
+    /// error.
+    #[error("{peer} is not to be accepted: {why}")]
+    NotNow {
+        /// Who.
+        peer: PeerName,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+impl Speaker {
+    /// Feeds one event.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.clock = now;
+        match input {
+            Input::Connected { conn, local } => self.connected(now, conn, local),
+            Input::ConnectFailed { conn, error } => self.connect_failed(now, conn, error),
+            Input::Received { conn, bytes } => self.receive(now, conn, bytes),
+            Input::Waiting { conn } => self.still_alive(now, conn),
+            Input::Closed { conn, error } => self.closed(now, conn, error),
+            Input::PeerUnreachable { peer } => self.unreachable(now, &peer),
+        }
+        self.after(now);
+    }
+
+    /// Fires every timer that is due and does a slice of the work that waits.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.clock = now;
+        while let Some(timer) = self.timers.pop(now) {
+            self.fire(now, timer);
+        }
+        if let Some(mut sweep) = self.sweeps.pop_front() {
+            match sweep.advance(&mut self.rib) {
+                Progress::More => self.sweeps.push_front(sweep),
+                Progress::Done => {}
+            }
+        }
+        self.after(now);
+    }
+
+    /// When to call [`Self::handle_timeout`] next; it may lie in the past.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.sweeps.is_empty() { self.timers.next() } else { Some(self.clock) }
+    }
+
+    /// The next thing for the edge to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(prefix) = self.rib.hops_changed.pop() {
+            let route = self.route_of(prefix);
+            let routed = &mut self.routed[prefix.family().index()];
+            let before = routed.replace(prefix.row(), route.is_some());
+            match route {
+                Some(route) => return Some(Output::RouteChanged(route)),
+                None if before => {
+                    let prefix = self.rib.prefixes.prefix(prefix);
+                    return Some(Output::RouteWithdrawn { prefix });
+                }
+                None => {}
+            }
+        }
+        self.restart.announce().map(|family| Output::Synced { family })
+    }
+
+    /// The next whole messages for a connection, some KiB of them, shared between the peers that
+    /// are told the same. A connection that is not asked makes nothing grow.
+    pub fn poll_transmit(&mut self, now: Instant, conn: ConnId) -> Option<Bytes> {
+        self.clock = now;
+        if let Some(outbox) = self.closing.get_mut(&conn) {
+            let last_words = outbox.pop();
+            if last_words.is_none() {
+                self.closing.remove(&conn);
+            }
+            return last_words.map(|(_, bytes)| bytes);
+        }
+        let Place { peer, direction } = *self.conns.get(&conn)?;
+        let state = self.peers.get_mut(&peer)?;
+        let link = state.link_mut(direction)?;
+        link.last_taken = now;
+        let found = link.outbox.pop();
+        if let Some((kind, bytes)) = found {
+            state.sent.add(kind, 1);
+            return Some(bytes);
+        }
+        if state.established() == Some(direction) {
+            if let Some(chunk) = self.groups.pull(&mut self.rib, peer) {
+                state.sent.add(MessageKind::Update, chunk.messages.into());
+                return Some(chunk.bytes);
+            }
+            if let Some(bytes) = state.end_of_rib(self.rib.deferred) {
+                return Some(bytes);
+            }
+        }
+        state.announced_output[direction as usize] = false;
+        None
+    }
+
+    /// What follows from everything that was done.
+    fn after(&mut self, now: Instant) {
+        self.check_synced(now);
+        while let Some(prefix) = self.rib.best_changed.pop() {
+            self.groups.mark(prefix);
+        }
+        if self.rib.orphans.len() > self.restart.orphans_allowed {
+            self.forget_orphans();
+        }
+        self.announce_output();
+    }
+
+    fn forget_orphans(&mut self) {
+        let groups = &self.groups;
+        self.rib.forget_orphans(|prefix| groups.concern(prefix));
+        // Twice what could not be forgotten now: the work stays proportional to the changes.
+        self.restart.orphans_allowed = 2 * self.rib.orphans.len() + 1024;
+    }
+
+    /// Tells the edge which connections have something to send.
+    fn announce_output(&mut self) {
+        for peer in self.peers.values_mut() {
+            for direction in Direction::BOTH {
+                let line = peer.line(direction);
+                let Some(link) = &line.link else { continue };
+                let conn = link.conn;
+                let waiting = !link.outbox.is_empty()
+                    || line.state == State::Established
+                        && (self.groups.has_news(peer.index)
+                            || peer.owes_end_of_rib(self.rib.deferred));
+                let told = &mut peer.announced_output[direction as usize];
+                if waiting && !*told {
+                    *told = true;
+                    self.outputs.push_back(Output::Transmit { conn });
+                }
+            }
+        }
+    }
+
+    /// Families in the order in which they are worked on.
+    const FAMILIES: [Family; 2] = Family::ALL;
+}

@@ -1,0 +1,230 @@
+//! What the coming and going of a session means for the routes.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::cause::{Cause, Fault};
+use super::{PeerRestart, Place, Reflection, Speaker, Timer};
+use crate::rib::Neighbor;
+use crate::rib::export::Policy;
+use crate::rib::path::PeerIndex;
+use crate::rib::sweep::Sweep;
+use crate::session::negotiate::Terms;
+use crate::session::state::{Event, State};
+use crate::session::{Peer, negotiate};
+use crate::wire::{Cease, Codec, Family, FamilySet, NextHop, PeerKind};
+
+impl Speaker {
+    /// A session has come up: its routes count from now on, and it is told ours.
+    pub(super) fn session_up(&mut self, now: Instant, at: Place) {
+        let index = at.peer;
+        for timer in [Timer::Retry(index), Timer::IdleHold(index), Timer::Restart(index)] {
+            self.timers.cancel(timer);
+        }
+        let other = Place { direction: at.direction.other(), ..at };
+        let cause = Cause::cease(Cease::CollisionResolution, "");
+        self.event(now, other, Event::CollisionLost, Some(&cause));
+
+        let own_address = self.local_address(at);
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let Some(terms) = peer.line(at.direction).link.as_ref().and_then(|l| l.terms.clone())
+        else {
+            return;
+        };
+        peer.errors = 0;
+        peer.failures = 0;
+        peer.connect_error = None;
+        peer.established_before = true;
+        peer.end_of_rib = FamilySet::EMPTY;
+        peer.end_of_rib_due = terms.codec.families;
+        peer.disabled = FamilySet::EMPTY;
+        peer.presumed_complete = false;
+        if terms.restart.is_none() {
+            let wait = self.config.graceful_restart.answer_within;
+            self.timers.set(Timer::Presume(index), now + wait);
+        }
+        let neighbor = self.rib.neighbor_mut(index);
+        neighbor.kind = terms.codec.peer;
+        neighbor.router_id = terms.theirs.router_id;
+        neighbor.own_address = own_address;
+        self.keep_preserved(now, index, &terms);
+        if let Some(policy) = self.policy(at) {
+            self.groups.join(&self.rib, index, policy);
+        }
+    }
+
+    /// RFC 4724 §4.2: of the paths kept since the peer went away, those stay whose forwarding the
+    /// peer has kept too.
+    fn keep_preserved(&mut self, now: Instant, index: PeerIndex, terms: &Terms) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let preserved = terms.preserved();
+        let lost: FamilySet =
+            peer.retained.iter().filter(|family| !preserved.contains(*family)).collect();
+        peer.retained = peer.retained.intersection(preserved);
+        match (peer.retained.is_empty(), peer.config.graceful_restart) {
+            (true, _) | (_, PeerRestart::Disabled) => {}
+            (false, PeerRestart::Enabled { stale, .. }) => {
+                self.timers.set(Timer::Stale(index), now + stale);
+            }
+        }
+        self.sweep(index, lost);
+    }
+
+    /// An Established session is over: its paths go, or are kept for a graceful restart.
+    pub(super) fn session_down(&mut self, now: Instant, at: Place, cause: Option<&Cause>) {
+        let index = at.peer;
+        self.timers.cancel(Timer::Stale(index));
+        self.timers.cancel(Timer::Presume(index));
+        self.groups.leave(&mut self.rib, index);
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        peer.flaps += 1;
+        peer.end_of_rib_due = FamilySet::EMPTY;
+        let link = peer.line(at.direction).link.as_ref();
+        let terms = link.and_then(|link| link.terms.as_ref());
+        let (kept, wait) = terms.map_or((FamilySet::EMPTY, Duration::ZERO), |terms| {
+            let wait = terms.restart.as_ref().map_or(0, |restart| restart.restart_secs);
+            (retained(peer, terms, cause), Duration::from_secs(wait.into()))
+        });
+        peer.retained = if wait.is_zero() { FamilySet::EMPTY } else { kept };
+        let kept = peer.retained;
+
+        let neighbor = self.rib.neighbor_mut(index);
+        let ended = neighbor.generation;
+        neighbor.generation = ended.wrapping_add(1);
+        // RFC 4724 §4.2: what was stale before this session ended goes, what it told stays.
+        self.sweeps.push_back(Sweep::new(index, kept, ended));
+        let rest = Family::ALL.into_iter().filter(|family| !kept.contains(*family)).collect();
+        self.sweep(index, rest);
+        if !kept.is_empty() {
+            self.timers.set(Timer::Restart(index), now + wait);
+        }
+    }
+
+    /// Removes the paths from before the current session.
+    pub(super) fn sweep(&mut self, index: PeerIndex, families: FamilySet) {
+        if !families.is_empty() {
+            let keep = self.rib.neighbor(index).generation;
+            self.sweeps.push_back(Sweep::new(index, families, keep));
+        }
+    }
+
+    /// The peer took too long to come back, or to tell its routes again.
+    pub(super) fn drop_retained(&mut self, index: PeerIndex) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let retained = std::mem::take(&mut peer.retained);
+        self.sweep(index, retained);
+    }
+
+    /// RFC 4724 §4.2: the peer has told all its routes of a family.
+    pub(super) fn end_of_rib(&mut self, index: PeerIndex, family: Family) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        peer.end_of_rib.insert(family);
+        if peer.retained.contains(family) {
+            peer.retained.remove(family);
+            if peer.retained.is_empty() {
+                self.timers.cancel(Timer::Stale(index));
+            }
+            self.sweep(index, [family].into_iter().collect());
+        }
+    }
+
+    /// What decides what we tell the peer of this session.
+    pub(super) fn policy(&mut self, at: Place) -> Option<Policy> {
+        let own = self.local_address(at)?;
+        let peer = self.peers.get(&at.peer)?;
+        let codec = peer.line(at.direction).link.as_ref()?.terms.as_ref()?.codec;
+        let config = &peer.config;
+        let local_as = self.config.local_as.get();
+        Some(Policy {
+            codec,
+            local_as: negotiate::identity(self.config.router_id, local_as, config).asn,
+            own_next_hop: Self::FAMILIES.map(|family| self.own_next_hop(own, codec, family)),
+            next_hop: config.next_hop,
+            reflection: self.reflection(peer),
+            cluster_id: self.config.cluster_id,
+            filter: config.export.clone(),
+        })
+    }
+
+    /// Ourselves as a next hop: our end of the session, or the address configured for families
+    /// that the session is not of.
+    fn own_next_hop(&self, own: IpAddr, codec: Codec, family: Family) -> Option<NextHop> {
+        match (family, own) {
+            (Family::Ipv4, IpAddr::V4(own)) => Some(NextHop::V4(own)),
+            (Family::Ipv4, IpAddr::V6(own)) if codec.extended_next_hop.contains(family) => {
+                Some(NextHop::V6(own))
+            }
+            (Family::Ipv4, IpAddr::V6(_)) => self.config.own_ipv4.map(NextHop::V4),
+            (Family::Ipv6, IpAddr::V6(link_local)) if link_local.is_unicast_link_local() => {
+                Some(self.config.own_ipv6.map_or(NextHop::V6(link_local), |global| {
+                    NextHop::V6WithLinkLocal { global, link_local }
+                }))
+            }
+            (Family::Ipv6, IpAddr::V6(own)) => Some(NextHop::V6(own)),
+            (Family::Ipv6, IpAddr::V4(_)) => self.config.own_ipv6.map(NextHop::V6),
+        }
+    }
+
+    /// A client is one only of a reflector.
+    pub(super) fn reflection(&self, peer: &Peer) -> Reflection {
+        match self.config.cluster_id {
+            Some(_) => peer.config.reflection,
+            None => Reflection::NonClient,
+        }
+    }
+
+    /// Tells the table what is configured of a peer.
+    pub(super) fn update_neighbor(&mut self, index: PeerIndex) {
+        let Some(peer) = self.peers.get(&index) else { return };
+        let config = &peer.config;
+        let local_as = self.config.local_as.get();
+        let local_as = negotiate::identity(self.config.router_id, local_as, config).asn;
+        let internal = config.remote_as.get() == local_as;
+        let row = usize::from(index.0);
+        let before = self.rib.neighbors.get(row);
+        let neighbor = Neighbor {
+            kind: if internal { PeerKind::Internal } else { PeerKind::External },
+            router_id: before.map_or(std::net::Ipv4Addr::UNSPECIFIED, |before| before.router_id),
+            address: config.address,
+            own_address: before.and_then(|before| before.own_address),
+            local_as,
+            allow_own_as: config.allow_own_as,
+            reflection: self.reflection(peer),
+            interface: config.interface.clone(),
+            import: config.import.clone(),
+            generation: before.map_or(0, |before| before.generation),
+        };
+        if row == self.rib.neighbors.len() {
+            self.rib.neighbors.push(neighbor);
+        } else {
+            self.rib.neighbors[row] = neighbor;
+        }
+    }
+
+    /// Something below says that the peer is dead.
+    pub(super) fn unreachable(&mut self, now: Instant, name: &super::PeerName) {
+        let Some(index) = self.names.get(name).copied() else { return };
+        let Some(peer) = self.peers.get(&index) else { return };
+        let Some(direction) = peer.established() else { return };
+        let cause = Cause::cease(Cease::BfdDown, "the peer was reported unreachable");
+        self.event(now, Place { peer: index, direction }, Event::Stop, Some(&cause));
+        debug_assert_ne!(
+            self.peers.get(&index).map(|peer| peer.line(direction).state),
+            Some(State::Established)
+        );
+    }
+}
+
+/// The families whose paths outlive the session (RFC 4724 §4.2, RFC 8538 §4).
+fn retained(peer: &Peer, terms: &Terms, cause: Option<&Cause>) -> FamilySet {
+    let graceful = match cause.map_or(Fault::Error, |cause| cause.fault) {
+        Fault::Transport => true,
+        Fault::Error | Fault::Cease => terms.survives_notification(),
+        Fault::HardReset => false,
+    };
+    if !graceful {
+        return FamilySet::EMPTY;
+    }
+    let restartable = terms.restartable().iter();
+    restartable.filter(|family| !peer.disabled.contains(*family)).collect()
+}

@@ -1,0 +1,108 @@
+//! The canonical block: one form for equal attributes (see [`super::attribute`]).
+
+use super::attribute::{self, flags};
+use super::error::Severity;
+use super::iana::attribute as code;
+use super::{AsnWidth, Attributes, Codec, Family, Nlri, PeerKind, Rewrite, Update, as_path, check};
+
+/// Buffers that [`super::check`] reuses. After it ran, [`Self::block`] is the canonical block, unless the
+/// routes are to be withdrawn: then it is empty.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) slots: Vec<Slot>,
+    block: Vec<u8>,
+}
+
+impl Scratch {
+    /// The canonical block of the last check.
+    #[must_use]
+    pub fn block(&self) -> &[u8] {
+        &self.block
+    }
+
+    /// Forgets the last check.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.block.clear();
+    }
+
+    /// Writes the canonical block of a list that passed the walk, from the slots it left.
+    pub(super) fn write_block(&mut self, list: &[u8], codec: &Codec, old: OldSpeaker<'_>) {
+        let Self { slots, block } = self;
+        // Most senders keep the order that RFC 4271 §5 asks for.
+        if !slots.is_sorted_by_key(|slot| slot.code) {
+            slots.sort_unstable_by_key(|slot| slot.code);
+        }
+        block.reserve(list.len());
+        for slot in slots.iter() {
+            let value = &list[slot.start..slot.start + slot.len];
+            match (slot.code, codec.asn_width) {
+                (code::AS_PATH, AsnWidth::Two) => {
+                    let path = as_path::merge(value, old.as4_path);
+                    let mut wide = Vec::with_capacity(2 * value.len());
+                    as_path::put_sequence(&mut wide, &path, AsnWidth::Four);
+                    attribute::emit(block, slot.flags, slot.code, &wide);
+                }
+                (code::AGGREGATOR, AsnWidth::Two) => {
+                    let wide = [&[0, 0], value].concat();
+                    attribute::emit(
+                        block,
+                        slot.flags,
+                        slot.code,
+                        old.as4_aggregator.unwrap_or(&wide),
+                    );
+                }
+                _ => {
+                    let known = attribute::class(slot.code).is_some();
+                    let partial = if known { 0 } else { flags::PARTIAL };
+                    attribute::emit(block, slot.flags | partial, slot.code, value);
+                }
+            }
+        }
+    }
+}
+
+/// An attribute that goes into the canonical block, by its place in the received list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) code: u8,
+    pub(super) flags: u8,
+    pub(super) start: usize,
+    pub(super) len: usize,
+}
+
+/// AS4_PATH and AS4_AGGREGATOR of an old peer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OldSpeaker<'a> {
+    pub(super) as4_path: Option<&'a [u8]>,
+    pub(super) as4_aggregator: Option<&'a [u8]>,
+    pub(super) aggregator_as: Option<u16>,
+}
+
+/// For the fuzz target: the canonical block of good attributes is a fixed point. Sent unchanged to
+/// an internal peer with four-octet AS numbers, it makes the same block and summary there.
+///
+/// # Panics
+/// When it does not.
+pub fn canonical_form_is_stable(update: &Update<'_>, codec: &Codec) {
+    let mut scratch = Scratch::default();
+    let first = check(update, codec, &mut scratch);
+    if first.fault.is_some_and(|fault| fault.severity > Severity::AttributeDiscard) {
+        assert!(scratch.block.is_empty(), "no block when the routes are not good");
+        return;
+    }
+    if Attributes::new(&scratch.block).get(code::AS_PATH).is_none() {
+        return; // Nothing is announced, and nothing will be.
+    }
+    let mut sent = Vec::new();
+    Rewrite::towards(PeerKind::Internal).apply(&scratch.block, &mut sent);
+    assert_eq!(sent, scratch.block, "rewriting without edits changes nothing");
+
+    let codec = Codec { peer: PeerKind::Internal, asn_width: AsnWidth::Four, ..*codec };
+    let update = Update { attributes: &sent, announced: Nlri::empty(Family::Ipv4), ..*update };
+    let mut again = Scratch::default();
+    let second = check(&update, &codec, &mut again);
+    assert_eq!(second.fault, None);
+    assert_eq!(again.block, sent);
+    assert_eq!(second.summary, first.summary);
+}

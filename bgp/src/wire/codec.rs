@@ -1,0 +1,120 @@
+//! What both ends agreed on that changes how bytes are read and written.
+
+use super::{Family, FamilySet, PathIds};
+
+/// How many octets an AS number takes in AS_PATH and AGGREGATOR (RFC 6793 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AsnWidth {
+    /// An "old" speaker: two octets, with AS4_PATH beside.
+    Two,
+    /// A "new" speaker.
+    #[default]
+    Four,
+}
+
+impl AsnWidth {
+    /// Size in octets.
+    #[must_use]
+    pub const fn octets(self) -> usize {
+        match self {
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+}
+
+/// Whether the peer is in our AS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PeerKind {
+    /// iBGP.
+    Internal,
+    /// eBGP.
+    External,
+}
+
+/// The longest UPDATE, NOTIFICATION or ROUTE-REFRESH that may be sent (RFC 8654 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum MessageSize {
+    /// 4096 octets.
+    #[default]
+    Standard,
+    /// 65535 octets.
+    Extended,
+}
+
+impl MessageSize {
+    /// In octets, header included.
+    #[must_use]
+    pub const fn octets(self) -> usize {
+        match self {
+            Self::Standard => 4096,
+            Self::Extended => 65535,
+        }
+    }
+}
+
+/// The agreed encoding of one session. `Copy` and comparable: sessions with equal codecs and equal
+/// policy can share encoded messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Codec {
+    /// Whether the peer is in our AS; decides which attributes it may send (RFC 7606 §7).
+    pub peer: PeerKind,
+    /// Width of AS numbers, both ways.
+    pub asn_width: AsnWidth,
+    /// Families that both ends announced (RFC 4760 §8).
+    pub families: FamilySet,
+    /// Families in which the peer sends path identifiers.
+    pub add_path_receive: FamilySet,
+    /// Families in which we send path identifiers.
+    pub add_path_send: FamilySet,
+    /// Families of which a next hop may be IPv6 though they are not (RFC 8950).
+    pub extended_next_hop: FamilySet,
+    /// Longest message, both ways.
+    pub message_size: MessageSize,
+}
+
+impl Codec {
+    /// What holds before any capability is agreed on: IPv4 unicast, two-octet AS numbers.
+    #[must_use]
+    pub fn baseline(peer: PeerKind) -> Self {
+        Self {
+            peer,
+            asn_width: AsnWidth::Two,
+            families: FamilySet::from_iter([Family::Ipv4]),
+            add_path_receive: FamilySet::EMPTY,
+            add_path_send: FamilySet::EMPTY,
+            extended_next_hop: FamilySet::EMPTY,
+            message_size: MessageSize::Standard,
+        }
+    }
+
+    /// Form of the prefixes that the peer sends.
+    #[must_use]
+    pub const fn received_path_ids(&self, family: Family) -> PathIds {
+        if self.add_path_receive.contains(family) { PathIds::Present } else { PathIds::Absent }
+    }
+
+    /// Form of the prefixes that we send.
+    #[must_use]
+    pub const fn sent_path_ids(&self, family: Family) -> PathIds {
+        if self.add_path_send.contains(family) { PathIds::Present } else { PathIds::Absent }
+    }
+
+    /// The encodings that differ most, for the fuzz targets: old and new speakers of both kinds,
+    /// everything off and everything on.
+    pub fn samples() -> impl Iterator<Item = Self> {
+        [PeerKind::Internal, PeerKind::External].into_iter().flat_map(|peer| {
+            let old = Self::baseline(peer);
+            let full = Self {
+                peer,
+                asn_width: AsnWidth::Four,
+                families: FamilySet::ALL,
+                add_path_receive: FamilySet::ALL,
+                add_path_send: FamilySet::ALL,
+                extended_next_hop: FamilySet::ALL,
+                message_size: MessageSize::Extended,
+            };
+            [old, full]
+        })
+    }
+}

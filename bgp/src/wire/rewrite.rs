@@ -1,0 +1,323 @@
+//! Edits a canonical block on its way to a peer, in one pass and straight into the output.
+
+use std::net::Ipv4Addr;
+
+use super::as_path::{self, AsPath};
+use super::attribute::{self, Attributes, Origin, RawAttribute, flags};
+use super::community::{ExtendedCommunity, LargeCommunity};
+use super::iana::attribute as code;
+use super::{AsnWidth, PeerKind};
+
+/// What happens to an attribute that holds one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Edit<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It gets this value, whether it was there or not.
+    Set(T),
+    /// It goes.
+    Remove,
+}
+
+impl<T: Copy> Edit<T> {
+    fn apply(self, old: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => old,
+            Self::Set(new) => Some(new),
+            Self::Remove => None,
+        }
+    }
+}
+
+/// What happens to a list of communities: first the removals, then the additions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ListEdit<T> {
+    /// Taken out wherever they stand.
+    pub remove: Vec<T>,
+    /// Put at the end unless already there.
+    pub add: Vec<T>,
+}
+
+impl<T> Default for ListEdit<T> {
+    fn default() -> Self {
+        Self { remove: Vec::new(), add: Vec::new() }
+    }
+}
+
+impl<T: PartialEq + Copy> ListEdit<T> {
+    fn is_identity(&self) -> bool {
+        self.remove.is_empty() && self.add.is_empty()
+    }
+
+    fn apply(&self, old: impl Iterator<Item = T>) -> Vec<T> {
+        let mut list: Vec<T> = old.filter(|item| !self.remove.contains(item)).collect();
+        for item in &self.add {
+            if !list.contains(item) {
+                list.push(*item);
+            }
+        }
+        list
+    }
+}
+
+/// What route reflection adds (RFC 4456 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reflection {
+    /// Put into ORIGINATOR_ID unless one is there: the router id of who sent us the route.
+    pub originator_id: Ipv4Addr,
+    /// Put in front of CLUSTER_LIST: our cluster.
+    pub cluster_id: Ipv4Addr,
+}
+
+/// The edits on the way from the table to a peer. [`Default`] to an internal peer changes nothing.
+///
+/// NEXT_HOP is not among them: [`super::announce`] puts it in, so that blocks can be shared by
+/// sessions with different next hops.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rewrite {
+    /// Attributes that stay within an AS do not go to an external peer: LOCAL_PREF, ORIGINATOR_ID,
+    /// CLUSTER_LIST and non-transitive extended communities. MED does, unless removed.
+    pub to: PeerKind,
+    /// Put in front of AS_PATH, nearest first.
+    pub prepend: Vec<u32>,
+    /// Replaces an AS number on the path, before prepending (as-override).
+    pub replace_as: Option<(u32, u32)>,
+    /// ORIGIN.
+    pub origin: Edit<Origin>,
+    /// MULTI_EXIT_DISC.
+    pub med: Edit<u32>,
+    /// LOCAL_PREF; to an external peer it is left out whatever this says (RFC 4271 §5.1.5).
+    pub local_pref: Edit<u32>,
+    /// COMMUNITIES.
+    pub communities: ListEdit<u32>,
+    /// LARGE_COMMUNITIES.
+    pub large_communities: ListEdit<LargeCommunity>,
+    /// Set when the route is reflected.
+    pub reflection: Option<Reflection>,
+    /// How wide AS numbers are at the peer.
+    pub asn_width: AsnWidth,
+}
+
+impl Rewrite {
+    /// No edits but those that the kind of peer brings.
+    #[must_use]
+    pub fn towards(to: PeerKind) -> Self {
+        Self {
+            to,
+            prepend: Vec::new(),
+            replace_as: None,
+            origin: Edit::Keep,
+            med: Edit::Keep,
+            local_pref: Edit::Keep,
+            communities: ListEdit::default(),
+            large_communities: ListEdit::default(),
+            reflection: None,
+            asn_width: AsnWidth::Four,
+        }
+    }
+
+    /// Appends the edited form of the canonical block `block`. With four-octet AS numbers the
+    /// result is canonical again; with two it carries AS4_PATH and AS4_AGGREGATOR where needed.
+    pub fn apply(&self, block: &[u8], out: &mut Vec<u8>) {
+        out.reserve(block.len() + 16);
+        // Attributes that may appear or change get a turn at their place in the order; between
+        // these places, everything is copied as it stands.
+        let mut rest = Attributes::new(block).iter().peekable();
+        for turn in TURNS {
+            while let Some(other) = rest.next_if(|attribute| attribute.code < turn) {
+                self.copy(other, out);
+            }
+            let old = rest.next_if(|attribute| attribute.code == turn);
+            self.turn(turn, old, block, out);
+        }
+        rest.for_each(|other| self.copy(other, out));
+    }
+
+    fn copy(&self, attribute: RawAttribute<'_>, out: &mut Vec<u8>) {
+        attribute::emit(out, attribute.flags, attribute.code, attribute.value);
+    }
+
+    fn turn(&self, turn: u8, old: Option<RawAttribute<'_>>, block: &[u8], out: &mut Vec<u8>) {
+        let number = old.and_then(|old| old.value.try_into().ok()).map(u32::from_be_bytes);
+        let leaving = self.to == PeerKind::External;
+        match turn {
+            code::ORIGIN => self.put_origin(old, out),
+            code::AS_PATH => self.put_as_path(old.map_or(&[], |old| old.value), out),
+            code::MULTI_EXIT_DISC => put_number(out, turn, self.med.apply(number)),
+            code::LOCAL_PREF if !leaving => {
+                put_number(out, turn, self.local_pref.apply(number));
+            }
+            code::AGGREGATOR => self.put_aggregator(old, out),
+            code::COMMUNITIES => self.put_communities(old, out),
+            code::ORIGINATOR_ID if !leaving => {
+                let reflected = self.reflection.map(|r| r.originator_id.to_bits());
+                put_number(out, turn, number.or(reflected));
+            }
+            code::CLUSTER_LIST if !leaving => self.put_cluster_list(old, out),
+            code::EXTENDED_COMMUNITIES => self.put_extended(old, out),
+            code::AS4_PATH => self.put_as4_path(block, out),
+            code::AS4_AGGREGATOR => self.put_as4_aggregator(block, out),
+            code::LARGE_COMMUNITIES => self.put_large(old, out),
+            _ => {}
+        }
+    }
+
+    fn put_origin(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+        let old = old.and_then(|old| Origin::from_octet(*old.value.first()?));
+        if let Some(origin) = self.origin.apply(old) {
+            attribute::emit(out, flags::TRANSITIVE, code::ORIGIN, &[origin.octet()]);
+        }
+    }
+
+    fn path(&self, value: &[u8]) -> Vec<u32> {
+        let replaced = AsPath::new(value).asns().map(|asn| match self.replace_as {
+            Some((from, to)) if asn == from => to,
+            Some(_) | None => asn,
+        });
+        self.prepend.iter().copied().chain(replaced).collect()
+    }
+
+    fn put_as_path(&self, value: &[u8], out: &mut Vec<u8>) {
+        let unchanged = self.prepend.is_empty() && self.replace_as.is_none();
+        match self.asn_width {
+            AsnWidth::Four if unchanged => {
+                attribute::emit(out, flags::TRANSITIVE, code::AS_PATH, value);
+            }
+            width @ (AsnWidth::Two | AsnWidth::Four) => {
+                let path = self.path(value);
+                put_sequence(out, flags::TRANSITIVE, code::AS_PATH, &path, width);
+            }
+        }
+    }
+
+    /// RFC 6793 §4.2.2: only when some AS number does not fit two octets.
+    fn put_as4_path(&self, block: &[u8], out: &mut Vec<u8>) {
+        match self.asn_width {
+            AsnWidth::Four => {}
+            AsnWidth::Two => {
+                let path = self.path(Attributes::new(block).get(code::AS_PATH).unwrap_or_default());
+                if path.iter().any(|asn| u16::try_from(*asn).is_err()) {
+                    put_sequence(out, flags::CLASS, code::AS4_PATH, &path, AsnWidth::Four);
+                }
+            }
+        }
+    }
+
+    fn put_aggregator(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+        let Some(old) = old else { return };
+        match (self.asn_width, old.value) {
+            (AsnWidth::Two, &[a, b, c, d, ref router_id @ ..]) => {
+                let short = as_path::short_asn(u32::from_be_bytes([a, b, c, d]));
+                let value = [&short.to_be_bytes(), router_id].concat();
+                attribute::emit(out, old.flags, old.code, &value);
+            }
+            _ => self.copy(old, out),
+        }
+    }
+
+    fn put_as4_aggregator(&self, block: &[u8], out: &mut Vec<u8>) {
+        let attributes = Attributes::new(block);
+        let long = attributes.aggregator().filter(|who| u16::try_from(who.asn).is_err());
+        if let (AsnWidth::Two, Some(_), Some(value)) =
+            (self.asn_width, long, attributes.get(code::AGGREGATOR))
+        {
+            attribute::emit(out, flags::CLASS, code::AS4_AGGREGATOR, value);
+        }
+    }
+
+    fn put_communities(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+        if self.communities.is_identity() {
+            return old.into_iter().for_each(|old| self.copy(old, out));
+        }
+        let old = old.map_or(&[][..], |old| old.value.as_chunks().0);
+        let list = self.communities.apply(old.iter().copied().map(u32::from_be_bytes));
+        put_list(out, code::COMMUNITIES, list.into_iter().map(u32::to_be_bytes));
+    }
+
+    fn put_large(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+        if self.large_communities.is_identity() {
+            return old.into_iter().for_each(|old| self.copy(old, out));
+        }
+        let old = old.map_or(&[][..], |old| old.value.as_chunks().0);
+        let old = old.iter().copied().map(LargeCommunity::from_octets);
+        let list = self.large_communities.apply(old);
+        put_list(out, code::LARGE_COMMUNITIES, list.into_iter().map(LargeCommunity::octets));
+    }
+
+    /// RFC 4360 §6: non-transitive ones do not cross the border of an AS.
+    fn put_extended(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+        let Some(old) = old else { return };
+        match self.to {
+            PeerKind::Internal => self.copy(old, out),
+            PeerKind::External => {
+                let list = old.value.as_chunks::<8>().0.iter().copied();
+                let kept = list.filter(|octets| ExtendedCommunity(*octets).is_transitive());
+                put_list(out, code::EXTENDED_COMMUNITIES, kept);
+            }
+        }
+    }
+
+    fn put_cluster_list(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+        let old = old.map_or(&[][..], |old| old.value.as_chunks::<4>().0);
+        let ours = self.reflection.map(|reflection| reflection.cluster_id.octets());
+        let list = ours.into_iter().chain(old.iter().copied());
+        put_list_with(out, flags::OPTIONAL, code::CLUSTER_LIST, list);
+    }
+}
+
+/// The places in the order of type codes where a rewrite may add or change something.
+const TURNS: [u8; 12] = [
+    code::ORIGIN,
+    code::AS_PATH,
+    code::MULTI_EXIT_DISC,
+    code::LOCAL_PREF,
+    code::AGGREGATOR,
+    code::COMMUNITIES,
+    code::ORIGINATOR_ID,
+    code::CLUSTER_LIST,
+    code::EXTENDED_COMMUNITIES,
+    code::AS4_PATH,
+    code::AS4_AGGREGATOR,
+    code::LARGE_COMMUNITIES,
+];
+
+fn put_number(out: &mut Vec<u8>, code: u8, number: Option<u32>) {
+    if let Some(number) = number {
+        let class = attribute::class(code).expect("only known attributes are written");
+        attribute::emit(out, class, code, &number.to_be_bytes());
+    }
+}
+
+fn put_sequence(out: &mut Vec<u8>, flags: u8, code: u8, path: &[u32], width: AsnWidth) {
+    let segments = path.len().div_ceil(as_path::SEGMENT_MAX);
+    attribute::put_head(out, flags, code, path.len() * width.octets() + 2 * segments);
+    as_path::put_sequence(out, path, width);
+}
+
+fn put_list<const N: usize>(out: &mut Vec<u8>, code: u8, list: impl Iterator<Item = [u8; N]>) {
+    put_list_with(out, flags::CLASS, code, list);
+}
+
+/// RFC 7606 §7.8 and kin: an empty list is malformed, so it is not written at all.
+fn put_list_with<const N: usize>(
+    out: &mut Vec<u8>,
+    flags: u8,
+    code: u8,
+    list: impl Iterator<Item = [u8; N]>,
+) {
+    let value: Vec<u8> = list.flatten().collect();
+    if !value.is_empty() {
+        attribute::emit(out, flags, code, &value);
+    }
+}
+
+/// The canonical block of a route that starts here: ORIGIN and an empty AS_PATH. A [`Rewrite`]
+/// adds the rest.
+#[must_use]
+pub fn originated(origin: Origin) -> Vec<u8> {
+    let mut block = Vec::with_capacity(7);
+    attribute::emit(&mut block, flags::TRANSITIVE, code::ORIGIN, &[origin.octet()]);
+    attribute::emit(&mut block, flags::TRANSITIVE, code::AS_PATH, &[]);
+    block
+}

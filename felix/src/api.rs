@@ -1,0 +1,187 @@
+//! What the command line asks the daemon on its Unix socket, and what it answers. The plugin's own requests are in
+//! [`ocicat_cni::daemon`]; both are one JSON object a line.
+
+use serde::{Deserialize, Serialize};
+
+use crate::explain::Explanation;
+use crate::problem::Problem;
+
+/// What the command line asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "params", rename_all = "kebab-case")]
+pub enum Query {
+    /// The peers of the speaker; answered with a list of [`PeerRow`].
+    BgpPeers,
+    /// What the speaker knows; answered with a list of [`RouteRow`].
+    BgpRoutes,
+    /// A pod's policy; answered with [`PolicyView`].
+    PolicyShow {
+        /// `NAMESPACE/POD`.
+        pod: String,
+    },
+    /// Who decides about a flow; answered with a list of [`Explanation`].
+    Explain {
+        /// `SRC -> DST:PORT[/proto]`.
+        flow: String,
+    },
+    /// What would change in the kernel, read now; answered with [`PlanView`].
+    Plan,
+    /// Whether the kernel is what we believe; answered with [`CheckView`].
+    Check,
+}
+
+/// A peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerRow {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its AS number.
+    pub remote_as: u32,
+    /// `external` or `internal`.
+    pub kind: String,
+    /// State of the session (RFC 4271 §8.2.2).
+    pub state: String,
+    /// How long it has been so, in seconds.
+    pub since_seconds: u64,
+    /// How often an established session was lost.
+    pub flaps: u64,
+    /// Why the last session or attempt ended.
+    pub last_error: Option<String>,
+    /// Prefixes by family.
+    pub families: Vec<FamilyRow>,
+    /// The hold time agreed on, in seconds.
+    pub hold_seconds: Option<u16>,
+    /// Capabilities that both ends have.
+    pub capabilities: Vec<String>,
+    /// Messages heard and sent.
+    pub messages: Messages,
+}
+
+/// Messages of a peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Messages {
+    /// All heard.
+    pub received: u64,
+    /// All sent.
+    pub sent: u64,
+    /// UPDATEs heard.
+    pub updates_received: u64,
+    /// UPDATEs sent.
+    pub updates_sent: u64,
+}
+
+/// Prefixes of one family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FamilyRow {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// Heard.
+    pub received: u64,
+    /// Of these, usable.
+    pub accepted: u64,
+    /// Of these, kept through a restart of the peer.
+    pub stale: u64,
+    /// Told.
+    pub advertised: u64,
+}
+
+/// A path to a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRow {
+    /// The prefix.
+    pub prefix: String,
+    /// Next hop; absent for what we originate.
+    pub next_hop: Option<String>,
+    /// Who told us; absent for what we originate.
+    pub peer: Option<String>,
+    /// `best`, `multipath`, or why it is not used.
+    pub verdict: String,
+    /// AS path.
+    pub as_path: String,
+    /// LOCAL_PREF.
+    pub local_pref: u32,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// Communities of both lengths.
+    pub communities: Vec<String>,
+    /// Kept through a restart of the peer.
+    pub stale: bool,
+}
+
+/// A pod's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyView {
+    /// `NAMESPACE/POD`.
+    pub pod: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Its interface on this node, if it is on this node.
+    pub interface: Option<String>,
+    /// Whether the kernel has its policy; absent for pods of other nodes.
+    pub enforced: Option<bool>,
+    /// Policies that select it for what it receives; absent when it may receive anything.
+    pub ingress: Option<Vec<String>>,
+    /// Policies that select it for what it sends; absent when it may send anything.
+    pub egress: Option<Vec<String>>,
+    /// Who may reach it and whom it may reach, port by port.
+    pub rules: Vec<RuleRow>,
+}
+
+/// One line of a pod's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRow {
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// Protocol and ports.
+    pub ports: String,
+    /// Addresses and blocks of the other side.
+    pub peers: Vec<String>,
+}
+
+/// What would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// nft and ip lines; empty when nothing would.
+    pub change: String,
+}
+
+/// Whether all is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckView {
+    /// Whether the kernel holds what it should.
+    pub in_sync: bool,
+    /// What it lacks or has too much, as nft and ip lines.
+    pub difference: String,
+    /// What was wrong with the input.
+    pub problems: Vec<Problem>,
+    /// What could not be done, and why.
+    pub failures: Vec<String>,
+    /// Pods attached here whose policy is not known yet; they are closed.
+    pub waiting: Vec<String>,
+}
+
+/// The answers, by question.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To [`Query::BgpPeers`].
+    Peers(Vec<PeerRow>),
+    /// To [`Query::BgpRoutes`].
+    Routes(Vec<RouteRow>),
+    /// To [`Query::PolicyShow`].
+    Policy(PolicyView),
+    /// To [`Query::Explain`].
+    Explanations(Vec<Explanation>),
+    /// To [`Query::Plan`].
+    Plan(PlanView),
+    /// To [`Query::Check`].
+    Check(CheckView),
+}

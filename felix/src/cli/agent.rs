@@ -1,0 +1,130 @@
+//! `ocicat agent` and `ocicat uninstall`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use ocicat_cni::endpoint::INTERFACE_PREFIX;
+use ocicat_felix::config::{AgentConfig, AgentOptions, DataplaneKind, DatastoreKind, LogFormat};
+use ocicat_felix::daemon::{Daemon, Parts};
+use ocicat_felix::dataplane::kernel::{Event as KernelEvent, Kernel, Monitor, links};
+use ocicat_felix::dataplane::{Change, Dataplane, RouteChanges};
+use ocicat_felix::datastore::directory::Directory;
+use ocicat_felix::datastore::kubernetes::Kubernetes;
+use ocicat_felix::metrics::Metrics;
+use ocicat_felix::nft::Transaction;
+use ocicat_felix::plan::ruleset::TABLE;
+use ocicat_felix::{http, socket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing_subscriber::EnvFilter;
+
+pub(super) fn run(file: Option<&Path>, options: AgentOptions) -> anyhow::Result<ExitCode> {
+    let file = file.map(AgentOptions::read).transpose()?.unwrap_or_default();
+    let config = options.resolve(file)?;
+    start_logging(&config)?;
+    if config.dataplane == DataplaneKind::Kernel && !nix::unistd::geteuid().is_root() {
+        bail!("programming the kernel needs root; run as root, or with --dataplane none");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(live(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_logging(config: &AgentConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("--log {:?} is not a filter", config.log))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => {
+            use std::io::IsTerminal;
+            lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+        }
+    }
+    Ok(())
+}
+
+async fn live(config: AgentConfig) -> anyhow::Result<()> {
+    let listener = socket::listen(&config.socket)?;
+    let http_listener = http::listen(config.http).await.map_err(anyhow::Error::msg)?;
+    let metrics = Metrics::default();
+    let (dataplane, kernel) = open_dataplane(&config)?;
+    let parts = Parts { dataplane, kernel, metrics: metrics.clone() };
+    let (daemon, doors) = Daemon::new(config.clone(), parts)?;
+    tokio::spawn(socket::serve(listener, doors.requests.clone()));
+    tokio::spawn(http::serve(http_listener, doors, metrics));
+    let stop = stop_on_signal()?;
+    match &config.datastore {
+        DatastoreKind::Directory(path) => daemon.run(Directory::open(path)?, stop).await,
+        DatastoreKind::Kubernetes => {
+            daemon.run(Kubernetes::connect(config.kubeconfig.as_deref()).await?, stop).await;
+        }
+    }
+    let _ = std::fs::remove_file(&config.socket);
+    Ok(())
+}
+
+type Opened = (Option<Box<dyn Dataplane + Send>>, mpsc::Receiver<KernelEvent>);
+
+fn open_dataplane(config: &AgentConfig) -> anyhow::Result<Opened> {
+    let (sender, events) = mpsc::channel(1024);
+    match config.dataplane {
+        DataplaneKind::None => Ok((None, events)),
+        DataplaneKind::Kernel => {
+            let kernel = Kernel::open(TABLE).context("this kernel cannot be programmed")?;
+            Monitor::open(&kernel)?.spawn(sender)?;
+            Ok((Some(Box::new(kernel)), events))
+        }
+    }
+}
+
+fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let (sender, stop) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sender.send_replace(true);
+    });
+    Ok(stop)
+}
+
+pub(super) fn uninstall(socket: &Path, state_dir: &Path) -> anyhow::Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("removing rules and routes needs root");
+    }
+    if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        bail!(
+            "an agent still runs on {}; stop it first, or it puts everything back",
+            socket.display()
+        );
+    }
+    let mut kernel = Kernel::open(TABLE)?;
+    let routes = kernel.read()?.routes.into_values().collect();
+    let routes = RouteChanges { delete: routes, ..RouteChanges::default() };
+    let change = Change { nft: Transaction::uninstall(TABLE), routes };
+    let outcome = kernel.apply(&change);
+    outcome.nft.context("removing the rules")?;
+    if let Some(failure) = outcome.routes.first() {
+        bail!("removing the route {}: {}", failure.route, failure.why);
+    }
+    print!("{change}");
+    for link in links::links()?.iter().filter(|link| link.name.starts_with(INTERFACE_PREFIX)) {
+        links::remove(link.index).with_context(|| format!("removing interface {}", link.name))?;
+        println!("ip link del {}", link.name);
+    }
+    for path in [socket, state_dir] {
+        let gone =
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        match gone {
+            Ok(()) => println!("rm -r {}", path.display()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => bail!("{}: {error}", path.display()),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

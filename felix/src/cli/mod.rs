@@ -1,0 +1,164 @@
+//! The command line.
+
+mod agent;
+mod ask;
+mod offline;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocicat_felix::config::AgentOptions;
+
+/// The command could not do what it was asked.
+pub(crate) const FAILED: u8 = 1;
+/// `check` found something; `explain` says no.
+const DIFFERENT: u8 = 3;
+
+/// L3 routing and network policy for Kubernetes nodes: BGP to the top of the rack, nftables at the pod.
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Unix socket of the agent
+    #[arg(long, global = true, env = "OCICAT_SOCKET", value_name = "PATH",
+          default_value = ocicat_cni::daemon::DEFAULT_SOCKET)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, or yes; 1 it could not be done; 2 the command line is wrong;
+3 `check` found a difference or a problem, `explain` found the flow denied.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node daemon in the foreground
+    Agent(AgentArgs),
+    /// Look at the BGP speaker
+    #[command(subcommand)]
+    Bgp(BgpCommand),
+    /// Look at network policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Say which policy and rule decides about a flow, at both ends
+    Explain(ExplainArgs),
+    /// Print what would change in the kernel, as nft and ip lines
+    Plan(PlanArgs),
+    /// Compare the kernel with what should be there, and list what was wrong with the input
+    Check {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove our table, routes and files from this node; pods lose their network
+    Uninstall(UninstallArgs),
+}
+
+#[derive(Debug, Args)]
+struct AgentArgs {
+    /// Options from a YAML file; the command line and the environment go before it
+    #[arg(long, env = "OCICAT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: AgentOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum BgpCommand {
+    /// Peers, their sessions, and how many prefixes went each way (IPv4+IPv6)
+    Peers {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Every path to every prefix, and why it is used or not
+    Routes {
+        /// Only this prefix
+        prefix: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// A pod's policies, and who may reach it and whom it may reach
+    Show {
+        /// NAMESPACE/POD
+        pod: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// SRC -> DST:PORT[/tcp|udp|sctp]; a place is NAMESPACE/POD or an address
+    #[arg(required = true, num_args = 1.., allow_hyphen_values = true, value_name = "SRC -> DST:PORT")]
+    flow: Vec<String>,
+    /// Ask a directory of YAML instead of the agent
+    #[arg(long, value_name = "DIR")]
+    datastore: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct PlanArgs {
+    /// Plan from a directory of YAML for an empty node, instead of asking the agent; needs no root
+    #[arg(long, value_name = "DIR", requires = "node")]
+    datastore: Option<PathBuf>,
+    /// The node to plan for
+    #[arg(long)]
+    node: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct UninstallArgs {
+    /// Where records of attached pods are kept
+    #[arg(long, env = "OCICAT_STATE_DIR", value_name = "DIR",
+          default_value = ocicat_felix::config::DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
+}
+
+/// How the answer is printed.
+#[derive(Debug, Clone, Copy, Args)]
+struct Output {
+    /// `table` for people, `json` for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// Does what was asked.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let socket = &cli.socket;
+    match cli.command {
+        Command::Agent(mut args) => {
+            args.options.socket.get_or_insert_with(|| cli.socket.clone());
+            agent::run(args.config.as_deref(), args.options)
+        }
+        Command::Bgp(BgpCommand::Peers { output }) => ask::peers(socket, output),
+        Command::Bgp(BgpCommand::Routes { prefix, output }) => ask::routes(socket, prefix, output),
+        Command::Policy(PolicyCommand::Show { pod, output }) => ask::policy(socket, pod, output),
+        Command::Explain(args) => {
+            let flow = args.flow.join(" ");
+            match args.datastore {
+                Some(directory) => offline::explain(&directory, &flow, args.output),
+                None => ask::explain(socket, flow, args.output),
+            }
+        }
+        Command::Plan(args) => match (args.datastore, args.node) {
+            (Some(directory), Some(node)) => offline::plan(&directory, &node, args.output),
+            _ => ask::plan(socket, args.output),
+        },
+        Command::Check { output } => ask::check(socket, output),
+        Command::Uninstall(args) => agent::uninstall(socket, &args.state_dir),
+    }
+}

@@ -1,0 +1,415 @@
+//! The kernel's side of the loop: what is to be applied, what came of it, and drift.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+
+use super::writer::{Done, Job};
+use super::{Daemon, Phase};
+use crate::dataplane::kernel::Event;
+use crate::dataplane::kernel::links::{Admin, Link, lowest_host_mtu};
+use crate::dataplane::{
+    Change, CommitError, NextHop, Outcome, Route, RouteKey, RouteKind, State, route,
+};
+use crate::nft::{self, Transaction};
+use crate::plan::ruleset::{TABLE, Update};
+
+/// The shortest and the longest wait before something that the kernel refused is tried again.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
+
+/// What is waiting for the writer.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    rules: Rules,
+    routes: Places,
+    read: bool,
+    resolve: bool,
+    prepare: bool,
+    adopt: BTreeSet<String>,
+    forget: BTreeSet<IpAddr>,
+    /// The first change was made, or none was needed.
+    pub(super) applied_once: bool,
+    failing: Option<Failing>,
+}
+
+/// How the rules differ from the mirror.
+#[derive(Debug, Default)]
+enum Rules {
+    #[default]
+    Same,
+    /// By these elements.
+    Elements(Transaction),
+    /// By more than elements, or in a way that must be found out.
+    Unknown,
+}
+
+/// Where routes may differ from the mirror.
+#[derive(Debug)]
+enum Places {
+    These(BTreeSet<RouteKey>),
+    Anywhere,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
+}
+
+#[derive(Debug)]
+struct Failing {
+    again: Instant,
+    wait: Duration,
+}
+
+impl Pending {
+    /// The rules are to follow.
+    pub(super) fn rules(&mut self, update: Update) {
+        match (&mut self.rules, update) {
+            (_, Update::Structure) => self.rules = Rules::Unknown,
+            (_, Update::Elements(more)) if more.is_empty() => {}
+            (Rules::Same, Update::Elements(more)) => self.rules = Rules::Elements(more),
+            (Rules::Elements(before), Update::Elements(more)) => before.ops.extend(more.ops),
+            (Rules::Unknown, Update::Elements(_)) => {}
+        }
+    }
+
+    /// Nothing failed so recently that it should not be tried again yet.
+    fn may_try(&self) -> bool {
+        self.failing.as_ref().is_none_or(|failing| failing.again <= Instant::now())
+    }
+
+    /// Nothing waits to be applied.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.rules, Rules::Same)
+            && matches!(&self.routes, Places::These(places) if places.is_empty())
+    }
+
+    pub(super) fn compare_rules(&mut self) {
+        self.rules = Rules::Unknown;
+    }
+
+    /// Routes may differ in these places.
+    pub(super) fn routes_at(&mut self, more: impl IntoIterator<Item = RouteKey>) {
+        match &mut self.routes {
+            Places::These(places) => places.extend(more),
+            Places::Anywhere => {}
+        }
+    }
+
+    /// Routes may differ anywhere.
+    pub(super) fn compare_routes(&mut self) {
+        self.routes = Places::Anywhere;
+    }
+
+    pub(super) fn resolve(&mut self) {
+        self.resolve = true;
+    }
+
+    pub(super) fn prepare(&mut self) {
+        self.prepare = true;
+    }
+
+    pub(super) fn adopt(&mut self, interface: String) {
+        self.adopt.insert(interface);
+    }
+
+    pub(super) fn forget(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.forget.extend(addresses);
+    }
+}
+
+impl Daemon {
+    /// Has the kernel read, as soon as the writer is free.
+    pub(super) fn read_kernel(&mut self) {
+        self.pending.read = true;
+        self.last_read = Instant::now();
+        self.advance_writer();
+    }
+
+    /// Something happened in the kernel that was not our doing.
+    pub(super) fn take_kernel_event(&mut self, event: Event) {
+        match event {
+            Event::Link(link) => self.link_changed(&link),
+            Event::LinkGone { name, .. } => {
+                self.links.remove(&name);
+                self.mtu_changed();
+                self.lose_routes(|hop| hop.interface == name);
+                self.pending.resolve();
+            }
+            Event::Addresses { .. } => self.pending.resolve(),
+            Event::Route(key) => {
+                if let Some(mirror) = &mut self.mirror {
+                    mirror.routes.remove(&key);
+                }
+                self.pending.routes_at([key]);
+                self.pending.resolve();
+            }
+            Event::Table => {
+                debug!("somebody changed our table");
+                self.pending.read = true;
+            }
+            Event::Lost => {
+                self.pending.read = true;
+                self.pending.resolve();
+            }
+        }
+    }
+
+    fn link_changed(&mut self, link: &Link) {
+        let name = &link.name;
+        if self.world.endpoint_of(name).is_some() {
+            if link.admin == Admin::Up {
+                // The plugin may be of another version than we are, and settings are lost with an interface.
+                self.pending.adopt(name.to_string());
+            }
+        } else {
+            self.pending.resolve();
+            self.links.insert(name.clone(), link.clone());
+            self.mtu_changed();
+        }
+        if link.admin == Admin::Down {
+            // The kernel removes IPv4 routes over it without a word.
+            let name = name.clone();
+            self.lose_routes(|hop| hop.interface == name);
+        }
+        self.pending.routes_at(self.failed_places.iter().copied());
+    }
+
+    /// Pods' interfaces follow the smallest of the node's own, unless a size was set.
+    fn mtu_changed(&mut self) {
+        let links: Vec<Link> = self.links.values().cloned().collect();
+        let mtu = self.config.mtu.or_else(|| lowest_host_mtu(&links));
+        if self.mtu != mtu {
+            self.mtu = mtu;
+            if self.phase == Phase::Running {
+                self.write_node_file();
+            }
+        }
+    }
+
+    /// The kernel has removed these routes by itself.
+    fn lose_routes(&mut self, is_lost: impl Fn(&NextHop) -> bool) {
+        let Some(mirror) = &mut self.mirror else { return };
+        let lost = |route: &Route| match &route.kind {
+            RouteKind::Unicast(hops) => hops.iter().any(&is_lost),
+            RouteKind::Blackhole => false,
+        };
+        let gone = mirror.routes.extract_if(.., |_, route| lost(route));
+        self.pending.routes_at(gone.map(|(key, _)| key));
+    }
+
+    /// Gives the writer its next job, if it is free and there is one.
+    pub(super) fn advance_writer(&mut self) {
+        if self.busy || self.writer.is_none() {
+            return;
+        }
+        if let (Some(job), Some(writer)) = (self.next_job(), &self.writer) {
+            writer.start(job);
+            self.busy = true;
+        }
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
+        if std::mem::take(&mut self.pending.read) {
+            return Some(Job::Read);
+        }
+        if self.phase != Phase::Running {
+            return None;
+        }
+        if std::mem::take(&mut self.pending.resolve) {
+            let next_hops = self.routes.next_hops();
+            if !next_hops.is_empty() {
+                return Some(Job::Resolve(next_hops));
+            }
+        }
+        if self.pending.may_try()
+            && let Some(change) = self.next_change()
+        {
+            return Some(Job::Apply(Box::new(change)));
+        }
+        if std::mem::take(&mut self.pending.prepare) {
+            return Some(Job::Prepare);
+        }
+        if !self.pending.forget.is_empty() {
+            return Some(Job::Forget(std::mem::take(&mut self.pending.forget)));
+        }
+        if !self.pending.adopt.is_empty() {
+            return Some(Job::Adopt(std::mem::take(&mut self.pending.adopt).into_iter().collect()));
+        }
+        None
+    }
+
+    /// The difference between what should be and what we believe is.
+    fn next_change(&mut self) -> Option<Change> {
+        let mirror = self.mirror.as_ref()?;
+        let rules = match std::mem::take(&mut self.pending.rules) {
+            Rules::Same => Transaction::new(TABLE),
+            Rules::Elements(transaction) => transaction,
+            Rules::Unknown => nft::diff(self.ruleset.table(), &mirror.table),
+        };
+        let routes = match std::mem::take(&mut self.pending.routes) {
+            Places::These(places) => {
+                route::diff_at(&places, |key| self.routes.desired(key), &mirror.routes)
+            }
+            Places::Anywhere => route::diff(&self.routes.all(), &mirror.routes),
+        };
+        let change = Change { nft: rules, routes };
+        if change.is_empty() {
+            self.pending.applied_once = true;
+            self.answer_waiters();
+            return None;
+        }
+        debug!(%change, "applying");
+        self.waiters.planned(&self.ruleset);
+        Some(change)
+    }
+
+    /// Takes in what the writer has done.
+    pub(super) fn settle(&mut self, done: Option<Done>) {
+        self.busy = false;
+        match done {
+            None => error!("the dataplane thread has ended"),
+            Some(Done::Read(Ok(state))) => self.compare(state),
+            Some(Done::Read(Err(problem))) => {
+                error!(%problem, "the kernel cannot be read; trying again");
+                self.fail_for_a_while("read", vec![format!("reading the kernel: {problem}")]);
+            }
+            Some(Done::Applied(change, outcome, took)) => self.applied(&change, &outcome, took),
+            Some(Done::Resolved(ways)) => {
+                if self.ways != ways {
+                    self.ways = ways;
+                    let places = self.routes.follow_ways(&self.ways);
+                    self.pending.routes_at(places);
+                }
+            }
+            Some(Done::Adopted(failures)) => {
+                for failure in failures {
+                    warn!(failure, "the node is not set up as it should be");
+                }
+            }
+        }
+    }
+
+    /// The kernel as it is: the first time the mirror, later a comparison with it.
+    fn compare(&mut self, state: State) {
+        match &self.mirror {
+            None => {
+                self.routes.hold(&state.routes);
+                info!(
+                    chains = state.table.chains.len(),
+                    sets = state.table.sets.len(),
+                    routes = state.routes.len(),
+                    "found in the kernel"
+                );
+            }
+            Some(_) => self.note_drift(&state),
+        }
+        self.mirror = Some(state);
+        self.failures.remove("read");
+    }
+
+    /// What is there is not what should be. Only when nothing is waiting to be applied was it somebody else.
+    fn note_drift(&mut self, state: &State) {
+        let change = Change {
+            nft: nft::diff(self.ruleset.table(), &state.table),
+            routes: route::diff(&self.routes.all(), &state.routes),
+        };
+        self.answer_checks(&change.to_string());
+        if change.is_empty() {
+            return;
+        }
+        if self.pending.is_quiet() && !self.failures.contains_key("routes") {
+            self.metrics.drift_repairs.inc();
+            warn!(repair = %change, "somebody else changed what is ours");
+        }
+        self.pending.compare_rules();
+        self.pending.compare_routes();
+    }
+
+    fn applied(&mut self, change: &Change, outcome: &Outcome, took: Duration) {
+        self.metrics.apply_seconds.observe(took.as_secs_f64());
+        self.metrics.nft_transactions.inc_by(u64::from(!change.nft.is_empty()));
+        let fits = match &mut self.mirror {
+            Some(mirror) => outcome.settle(change, mirror).is_ok(),
+            None => false,
+        };
+        if !fits {
+            self.pending.read = true;
+            self.pending.compare_rules();
+            self.pending.compare_routes();
+        }
+        match &outcome.nft {
+            Ok(()) => {
+                self.failures.remove("rules");
+                self.pending.failing = None;
+                self.pending.applied_once = true;
+                self.note_route_failures(outcome);
+                self.answer_planned(outcome);
+            }
+            Err(problem) => self.rules_failed(problem),
+        }
+    }
+
+    fn note_route_failures(&mut self, outcome: &Outcome) {
+        let lines: Vec<String> = outcome
+            .routes
+            .iter()
+            .map(|failure| format!("{}: {}", failure.route, failure.why))
+            .collect();
+        self.metrics.route_failures.set(i64::try_from(lines.len()).unwrap_or(i64::MAX));
+        self.failed_places = outcome.routes.iter().map(|failure| failure.route.key()).collect();
+        for line in &lines {
+            let known = self.failures.get("routes").is_some_and(|before| before.contains(line));
+            if !known {
+                warn!(route = line, "a route could not be changed");
+            }
+        }
+        if lines.is_empty() {
+            self.failures.remove("routes");
+        } else {
+            self.failures.insert("routes", lines);
+        }
+    }
+
+    fn rules_failed(&mut self, problem: &CommitError) {
+        self.metrics.nft_errors.inc();
+        let lines = match problem {
+            CommitError::Rejected(rejections) => {
+                rejections.iter().map(ToString::to_string).collect()
+            }
+            CommitError::Drifted(_) | CommitError::Unknown(_) | CommitError::Io(_) => {
+                vec![problem.to_string()]
+            }
+        };
+        // Whatever the reason, what we believe of the kernel can no longer be trusted.
+        self.pending.read = true;
+        self.pending.compare_rules();
+        self.pending.compare_routes();
+        match problem {
+            CommitError::Drifted(_) => debug!(%problem, "reading again"),
+            CommitError::Rejected(_) | CommitError::Unknown(_) | CommitError::Io(_) => {
+                error!(%problem, "the rules could not be changed; what was in force stays in force");
+                self.fail_for_a_while("rules", lines);
+            }
+        }
+    }
+
+    fn fail_for_a_while(&mut self, what: &'static str, lines: Vec<String>) {
+        self.failures.insert(what, lines);
+        let [shortest, longest] = BACKOFF;
+        let wait = self.pending.failing.as_ref().map_or(shortest, |failing| failing.wait * 2);
+        let wait = wait.min(longest);
+        self.pending.failing = Some(Failing { again: Instant::now() + wait, wait });
+    }
+
+    /// Comes back to what failed.
+    pub(super) fn retry_failed(&mut self) {
+        self.pending.routes_at(self.failed_places.iter().copied());
+        if self.failures.contains_key("read") {
+            self.pending.read = true;
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The speaker's side of the loop.
+
+use ocicat_bgp::net::{self, Event, Goodbye, Handle};
+use ocicat_bgp::speaker::{Config, PeerName, Start, State as SessionState};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::Daemon;
+use crate::plan::peering;
+
+/// The speaker's thread, once there is something to speak about.
+#[derive(Default)]
+pub(super) struct Speaker {
+    handle: Option<Handle>,
+    events: Option<mpsc::Receiver<Vec<Event>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// What was configured last: the same again is no news.
+    config: Option<Config>,
+}
+
+impl Speaker {
+    /// The next events; waits for ever while there is no speaker.
+    pub(super) async fn next(&mut self) -> Option<Vec<Event>> {
+        match &mut self.events {
+            Some(events) => events.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How to ask the speaker's own thread.
+    pub(super) fn handle(&self) -> Option<Handle> {
+        self.handle.clone()
+    }
+
+    /// Ends without a word to the peers: a planned restart sends no Cease.
+    pub(super) fn stop(&mut self) {
+        if let (Some(handle), Some(thread)) = (self.handle.take(), self.thread.take()) {
+            // Both fail only if the thread has ended already.
+            let _ = handle.stop(Goodbye::Restart);
+            let _ = thread.join();
+        }
+    }
+
+    fn configure(&mut self, config: Config) -> std::io::Result<()> {
+        if self.config.as_ref() == Some(&config) {
+            return Ok(());
+        }
+        match &self.handle {
+            Some(handle) => {
+                info!(peers = config.peers.len(), "new configuration of the speaker");
+                handle.configure(config.clone()).map_err(std::io::Error::other)?;
+            }
+            None => {
+                info!(
+                    local_as = config.local_as,
+                    router_id = %config.router_id,
+                    peers = config.peers.len(),
+                    start = ?config.graceful_restart.start,
+                    "the speaker starts"
+                );
+                let net::Running { handle, events, thread } = net::spawn(config.clone())?;
+                self.handle = Some(handle);
+                self.events = Some(events);
+                self.thread = Some(thread);
+            }
+        }
+        self.config = Some(config);
+        Ok(())
+    }
+}
+
+impl Daemon {
+    /// Works out whom to speak to, and tells the speaker.
+    pub(super) fn plan_peering(&mut self) {
+        // Whether an earlier life left its routes does not change any more.
+        let start = match self.start {
+            Some(start) => start,
+            None => *self.start.insert(self.kind_of_start()),
+        };
+        let peering = peering::plan(&self.world, start);
+        self.set_plan_problems("peering", peering.problems);
+        let Some(config) = peering.config else { return };
+        match self.speaker.configure(config) {
+            Ok(()) => {
+                self.failures.remove("speaker");
+            }
+            Err(problem) => {
+                error!(%problem, "the speaker cannot be started");
+                self.failures.insert("speaker", vec![format!("BGP speaker: {problem}")]);
+            }
+        }
+    }
+
+    /// Forwarding survived if routes of ours were in the kernel when we came.
+    fn kind_of_start(&self) -> Start {
+        match &self.mirror {
+            Some(mirror) if !mirror.routes.is_empty() => Start::Restarting,
+            _ => Start::Cold,
+        }
+    }
+
+    pub(super) fn take_speaker_events(&mut self, batch: Option<Vec<Event>>) {
+        let Some(batch) = batch else {
+            error!("the BGP thread has ended");
+            self.failures.insert("speaker", vec!["the BGP thread has ended".to_owned()]);
+            self.speaker.events = None;
+            return;
+        };
+        for event in batch {
+            self.take_speaker_event(event);
+        }
+        if self.writer.is_some() {
+            self.find_ways();
+        }
+    }
+
+    fn take_speaker_event(&mut self, event: Event) {
+        match event {
+            Event::RouteChanged(route) => {
+                // The speaker alone keeps its routes to itself.
+                if self.writer.is_some() {
+                    let place = self.routes.learn(route, &self.ways);
+                    self.pending.routes_at([place]);
+                }
+            }
+            Event::RouteWithdrawn(prefix) => {
+                let place = self.routes.forget(prefix.into(), &self.ways);
+                self.pending.routes_at([place]);
+            }
+            Event::Synced(family) => {
+                info!(%family, "the peers have told everything");
+                let places = self.routes.release(family);
+                self.pending.routes_at(places);
+            }
+            Event::PeerStateChanged { peer, old, new, reason } => {
+                let reason = reason.as_ref().map(ToString::to_string).unwrap_or_default();
+                log_session(&peer, old, new, &reason);
+            }
+            Event::Listening { address, local } => {
+                info!(%address, %local, "listening for BGP");
+                self.failures.remove("listen");
+            }
+            Event::ListenFailed { address, error } => {
+                warn!(%address, error, "cannot listen for BGP; dialling goes on, and this is tried again");
+                let line = format!("listening for BGP on {address}: {error}");
+                self.failures.insert("listen", vec![line]);
+            }
+            Event::KeyRefused { address, peer, error } => {
+                warn!(%address, %peer, error, "the kernel does not take the peer's MD5 key");
+            }
+        }
+    }
+}
+
+fn log_session(peer: &PeerName, old: SessionState, new: SessionState, reason: &str) {
+    if new == SessionState::Established {
+        info!(%peer, "session up");
+    } else if old == SessionState::Established {
+        warn!(%peer, reason, "session down");
+    } else {
+        tracing::debug!(%peer, %old, %new, reason, "session");
+    }
+}

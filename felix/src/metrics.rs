@@ -1,0 +1,257 @@
+//! Numbers for Prometheus. One registry of our own; names are those of Calico's Felix where the meaning is the same, so
+//! that dashboards keep working, and `ocicat_` elsewhere.
+
+use ocicat_bgp::speaker::{PeerSnapshot, State as SessionState};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Every number that the daemon keeps.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// 1 when the node is ready.
+    pub ready: IntGauge,
+    /// Pods attached here.
+    pub endpoints: IntGauge,
+    /// Policies that select a pod of this node.
+    pub active_policies: IntGauge,
+    /// Policies of the cluster.
+    pub policies: IntGauge,
+    /// Things wrong with the input.
+    pub problems: IntGauge,
+    /// Chains in our table.
+    pub chains: IntGauge,
+    /// Rules in our table.
+    pub rules: IntGauge,
+    /// Sets in our table.
+    pub sets: IntGauge,
+    /// Verdict maps in our table.
+    pub maps: IntGauge,
+    /// Elements of sets and maps in our table.
+    pub elements: IntGauge,
+    /// Transactions sent.
+    pub nft_transactions: IntCounter,
+    /// Transactions refused, or of unknown outcome.
+    pub nft_errors: IntCounter,
+    /// Time the kernel took for a change.
+    pub apply_seconds: Histogram,
+    /// From the plugin's request until the policy was in the kernel.
+    pub add_to_enforced_seconds: Histogram,
+    /// Routes by kind.
+    pub routes: IntGaugeVec,
+    /// Routes that could not be changed.
+    pub route_failures: IntGauge,
+    /// Times that somebody else had changed what is ours.
+    pub drift_repairs: IntCounter,
+    peers: PeerMetrics,
+}
+
+#[derive(Clone)]
+struct PeerMetrics {
+    up: IntGaugeVec,
+    state: IntGaugeVec,
+    seconds: IntGaugeVec,
+    flaps: IntCounterVec,
+    last_error: IntGaugeVec,
+    prefixes: IntGaugeVec,
+    messages: IntCounterVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let make = Maker { registry: Registry::new() };
+        let built =
+            make.gauges("ocicat_build_info", "Version of the running binary.", &["version"]);
+        built.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self {
+            ready: make.gauge("ocicat_ready", "1 when the node's rules, routes and peers are set up."),
+            endpoints: make
+                .gauge("felix_active_local_endpoints", "Pods attached to this node."),
+            active_policies: make
+                .gauge("felix_active_local_policies", "Policies that select a pod of this node."),
+            policies: make.gauge("felix_cluster_num_policies", "Policies of the cluster."),
+            problems: make.gauge("ocicat_problems", "Things in the input that cannot be used or honoured."),
+            chains: make.gauge("felix_nft_chains", "Chains in the table inet ocicat."),
+            rules: make.gauge("felix_nft_rules", "Rules in the table inet ocicat."),
+            sets: make.gauge("felix_nft_sets", "Sets in the table inet ocicat."),
+            maps: make.gauge("felix_nft_maps", "Verdict maps in the table inet ocicat."),
+            elements: make
+                .gauge("ocicat_nft_elements", "Elements of sets and maps in the table inet ocicat."),
+            nft_transactions: make
+                .counter("felix_nft_calls", "Transactions sent to nf_tables."),
+            nft_errors: make.counter("felix_nft_errors", "Transactions that nf_tables did not take."),
+            apply_seconds: make.histogram(
+                "felix_int_dataplane_apply_time_seconds",
+                "Time the kernel took for one change.",
+            ),
+            add_to_enforced_seconds: make.histogram(
+                "ocicat_add_to_enforced_seconds",
+                "From the CNI plugin's request until the pod's policy was in the kernel.",
+            ),
+            routes: make.gauges("ocicat_routes", "Routes of ours in the kernel, by kind.", &["kind"]),
+            route_failures: make.gauge("ocicat_route_failures", "Routes that could not be changed."),
+            drift_repairs: make.counter(
+                "ocicat_drift_repairs_total",
+                "Times that somebody else had changed our table or routes, and we changed them back.",
+            ),
+            peers: PeerMetrics::new(&make),
+            registry: make.registry,
+        }
+    }
+}
+
+impl Metrics {
+    /// Takes in the state of every peer; peers that are not there any more vanish.
+    pub fn set_peers(&self, peers: &[PeerSnapshot]) {
+        self.peers.set(peers);
+    }
+
+    /// The text form that Prometheus reads.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing to memory fails for a metric without a sample alone, and such a family is not gathered.
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        text
+    }
+}
+
+impl PeerMetrics {
+    fn new(make: &Maker) -> Self {
+        Self {
+            up: make.gauges("ocicat_bgp_session_up", "1 when the session is established.", &["peer"]),
+            state: make.gauges(
+                "ocicat_bgp_session_state",
+                "State of the session: 1 Idle, 2 Connect, 3 Active, 4 OpenSent, 5 OpenConfirm, 6 Established.",
+                &["peer"],
+            ),
+            seconds: make.gauges(
+                "ocicat_bgp_session_state_seconds",
+                "How long the session has been in its state.",
+                &["peer"],
+            ),
+            flaps: make.counters(
+                "ocicat_bgp_session_flaps_total",
+                "How often an established session was lost.",
+                &["peer"],
+            ),
+            last_error: make.gauges(
+                "ocicat_bgp_session_last_error",
+                "1; why the last session or attempt ended is in the label.",
+                &["peer", "reason"],
+            ),
+            prefixes: make.gauges(
+                "ocicat_bgp_prefixes",
+                "Prefixes received, accepted, stale and advertised.",
+                &["peer", "family", "kind"],
+            ),
+            messages: make.counters(
+                "ocicat_bgp_messages_total",
+                "Messages sent and received, by type.",
+                &["peer", "direction", "type"],
+            ),
+        }
+    }
+
+    fn set(&self, peers: &[PeerSnapshot]) {
+        for family in [&self.up, &self.state, &self.seconds, &self.last_error, &self.prefixes] {
+            family.reset();
+        }
+        self.flaps.reset();
+        self.messages.reset();
+        for peer in peers {
+            let name = peer.name.as_str();
+            let up = peer.state == SessionState::Established;
+            self.up.with_label_values(&[name]).set(i64::from(up));
+            self.state.with_label_values(&[name]).set(peer.state as i64 + 1);
+            self.seconds.with_label_values(&[name]).set(signed(peer.since.as_secs()));
+            self.flaps.with_label_values(&[name]).inc_by(peer.flaps);
+            if let Some(reason) = &peer.last_error {
+                self.last_error.with_label_values(&[name, &reason.text]).set(1);
+            }
+            self.set_prefixes(peer);
+            self.set_messages(peer);
+        }
+    }
+
+    fn set_prefixes(&self, peer: &PeerSnapshot) {
+        for family in &peer.families {
+            let version = crate::tables::family_name(family.family);
+            for (kind, count) in [
+                ("received", family.received),
+                ("accepted", family.accepted),
+                ("stale", family.stale),
+                ("advertised", family.advertised),
+            ] {
+                let labels = [peer.name.as_str(), version, kind];
+                self.prefixes.with_label_values(&labels).set(signed(count));
+            }
+        }
+    }
+
+    fn set_messages(&self, peer: &PeerSnapshot) {
+        for (direction, counts) in [("received", &peer.received), ("sent", &peer.sent)] {
+            for (kind, count) in [
+                ("open", counts.open),
+                ("update", counts.update),
+                ("notification", counts.notification),
+                ("keepalive", counts.keepalive),
+                ("route-refresh", counts.route_refresh),
+            ] {
+                let labels = [peer.name.as_str(), direction, kind];
+                self.messages.with_label_values(&labels).inc_by(count);
+            }
+        }
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Makes metrics and registers them.
+struct Maker {
+    registry: Registry,
+}
+
+const LITERAL: &str = "names and labels are literals of this file";
+
+impl Maker {
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        let gauge = IntGauge::new(name, help).expect(LITERAL);
+        self.registry.register(Box::new(gauge.clone())).expect(LITERAL);
+        gauge
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(LITERAL);
+        self.registry.register(Box::new(gauges.clone())).expect(LITERAL);
+        gauges
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(LITERAL);
+        self.registry.register(Box::new(counters.clone())).expect(LITERAL);
+        counters
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        let counter = IntCounter::new(name, help).expect(LITERAL);
+        self.registry.register(Box::new(counter.clone())).expect(LITERAL);
+        counter
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Histogram {
+        let buckets = vec![
+            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+            2.5, 5.0, 10.0,
+        ];
+        let options = HistogramOpts::new(name, help).buckets(buckets);
+        let histogram = Histogram::with_opts(options).expect(LITERAL);
+        self.registry.register(Box::new(histogram.clone())).expect(LITERAL);
+        histogram
+    }
+}

@@ -1,0 +1,194 @@
+//! BGPFilter: from Calico's rules to the speaker's.
+//!
+//! A rule that cannot be read must not let more through: a bad Accept disappears, a bad Reject rejects its whole family,
+//! and a filter that does not exist rejects everything.
+
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+use ocicat_bgp::rib::filter::{
+    Action as FilterAction, AnyCommunity, Filter, MatchOperator, Operation, Otherwise, PrefixMatch,
+    Rule as FilterRule, Source,
+};
+use ocicat_bgp::wire::PeerKind;
+use ocicat_bgp::wire::{Community, Family, LargeCommunity, Prefix};
+
+use crate::datastore::calico::{self, BgpFilterSpec, PrefixLength};
+use crate::datastore::{Key, Kind};
+use crate::problem::Problem;
+use crate::world::World;
+
+/// Both directions of a peer.
+pub(super) struct Filters {
+    pub(super) import: Filter,
+    pub(super) export: Filter,
+}
+
+/// Joins the filters that a peer names, in order.
+pub(super) fn compile(
+    world: &World,
+    peer: &Key,
+    names: &[String],
+    problems: &mut Vec<Problem>,
+) -> Filters {
+    let mut import = Filter { rules: Vec::new(), otherwise: Otherwise::Accept };
+    let mut export = Filter { rules: Vec::new(), otherwise: Otherwise::AcceptOwn };
+    for (number, name) in names.iter().enumerate() {
+        let Some(spec) = world.bgp_filters.get(name) else {
+            let message = format!("there is no BGPFilter {name:?}; nothing passes this peer");
+            problems.push(Problem::new(peer, format!("spec.filters[{number}]"), message));
+            import.rules.push(FilterRule::any(FilterAction::Reject));
+            export.rules.push(FilterRule::any(FilterAction::Reject));
+            continue;
+        };
+        let mut reader = Reader { key: Key::cluster(Kind::BgpFilter, name.as_str()), problems };
+        let BgpFilterSpec { export_v4, import_v4, export_v6, import_v6 } = spec;
+        reader.rules("spec.importV4", import_v4, Family::Ipv4, &mut import.rules);
+        reader.rules("spec.importV6", import_v6, Family::Ipv6, &mut import.rules);
+        reader.rules("spec.exportV4", export_v4, Family::Ipv4, &mut export.rules);
+        reader.rules("spec.exportV6", export_v6, Family::Ipv6, &mut export.rules);
+    }
+    Filters { import, export }
+}
+
+struct Reader<'a> {
+    key: Key,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn rules(
+        &mut self,
+        list: &str,
+        rules: &[calico::FilterRule],
+        family: Family,
+        out: &mut Vec<FilterRule>,
+    ) {
+        for (number, rule) in rules.iter().enumerate() {
+            match read_rule(rule, family) {
+                Ok(rule) => out.push(rule),
+                Err((field, message)) => {
+                    let consequence = match rule.action {
+                        calico::FilterAction::Accept => "the rule accepts nothing",
+                        calico::FilterAction::Reject => {
+                            let reject = FilterRule::any(FilterAction::Reject);
+                            out.push(FilterRule { family: Some(family), ..reject });
+                            "the rule rejects everything"
+                        }
+                    };
+                    let field = format!("{list}[{number}].{field}");
+                    let message = format!("{message}; {consequence}");
+                    self.problems.push(Problem::new(&self.key, field, message));
+                }
+            }
+        }
+    }
+}
+
+type Wrong = (&'static str, String);
+
+fn read_rule(rule: &calico::FilterRule, family: Family) -> Result<FilterRule, Wrong> {
+    let action = match rule.action {
+        calico::FilterAction::Reject if !rule.operations.is_empty() => {
+            return Err(("operations", "a rule that rejects has none".to_owned()));
+        }
+        calico::FilterAction::Reject => FilterAction::Reject,
+        calico::FilterAction::Accept => FilterAction::Accept(operations(&rule.operations)?),
+    };
+    let source = match rule.source.as_deref() {
+        None | Some("") => None,
+        Some("RemotePeers") => Some(Source::RemotePeers),
+        Some(other) => return Err(("source", format!("{other:?} is not RemotePeers"))),
+    };
+    Ok(FilterRule {
+        family: Some(family),
+        prefix: prefix(rule, family)?,
+        source,
+        interface: rule.interface.as_deref().filter(|name| !name.is_empty()).map(Into::into),
+        community: communities(rule.communities.as_ref())?,
+        as_path_prefix: rule.as_path_prefix.clone(),
+        priority: rule.priority,
+        peer_kind: rule.peer_type.map(|kind| match kind {
+            calico::PeerType::Ebgp => PeerKind::External,
+            calico::PeerType::Ibgp => PeerKind::Internal,
+        }),
+        action,
+    })
+}
+
+fn prefix(rule: &calico::FilterRule, family: Family) -> Result<Option<PrefixMatch>, Wrong> {
+    let Some(text) = rule.cidr.as_deref().filter(|text| !text.is_empty()) else {
+        return match (rule.match_operator, rule.prefix_length) {
+            (Some(_), _) => Err(("matchOperator", "set without cidr".to_owned())),
+            (None, Some(_)) => Err(("prefixLength", "set without cidr".to_owned())),
+            (None, None) => Ok(None),
+        };
+    };
+    let cidr: IpNet = text.parse().map_err(|_| ("cidr", format!("{text:?} is not a CIDR")))?;
+    let is_ipv4 = matches!(cidr, IpNet::V4(_));
+    if is_ipv4 != (family == Family::Ipv4) {
+        return Err(("cidr", format!("{text:?} is of the other address family")));
+    }
+    let operator = match rule.match_operator {
+        Some(calico::MatchOperator::Equal) => MatchOperator::Equal,
+        Some(calico::MatchOperator::NotEqual) => MatchOperator::NotEqual,
+        Some(calico::MatchOperator::In) => MatchOperator::In,
+        Some(calico::MatchOperator::NotIn) => MatchOperator::NotIn,
+        None => return Err(("matchOperator", "missing beside cidr".to_owned())),
+    };
+    let lengths = rule.prefix_length.map(|range| lengths(range, cidr)).transpose()?;
+    Ok(Some(PrefixMatch { cidr: Prefix::from(cidr.trunc()), operator, lengths }))
+}
+
+fn lengths(range: PrefixLength, cidr: IpNet) -> Result<RangeInclusive<u8>, Wrong> {
+    let first = range.min.unwrap_or(cidr.prefix_len());
+    let last = range.max.unwrap_or(cidr.max_prefix_len());
+    if first > last || last > cidr.max_prefix_len() {
+        return Err(("prefixLength", format!("{first} to {last} is not a range of lengths")));
+    }
+    Ok(first..=last)
+}
+
+fn communities(of: Option<&calico::CommunityMatch>) -> Result<Option<AnyCommunity>, Wrong> {
+    let Some(of) = of else { return Ok(None) };
+    match of.values.as_slice() {
+        [value] => community(value).map(Some).map_err(|message| ("communities", message)),
+        other => Err(("communities", format!("{} values, and exactly one is wanted", other.len()))),
+    }
+}
+
+fn operations(operations: &[calico::Operation]) -> Result<Vec<Operation>, Wrong> {
+    let read = |operation: &calico::Operation| {
+        let calico::Operation { add_community, prepend_as_path, set_priority } = operation;
+        match (add_community, prepend_as_path, set_priority) {
+            (Some(add), None, None) => community(&add.value).map(Operation::AddCommunity),
+            (None, Some(path), None) => Ok(Operation::PrependAsPath(path.prefix.clone())),
+            (None, None, Some(priority)) => Ok(Operation::SetPriority(priority.value)),
+            _ => Err("an operation sets exactly one of addCommunity, prependASPath, setPriority"
+                .to_owned()),
+        }
+    };
+    operations.iter().map(read).collect::<Result<_, _>>().map_err(|message| ("operations", message))
+}
+
+/// `aa:nn` (RFC 1997) or `aa:nn:mm` (RFC 8092).
+pub(super) fn community(text: &str) -> Result<AnyCommunity, String> {
+    let wrong = || format!("{text:?} is not a community (aa:nn or aa:nn:mm)");
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts[..] {
+        [high, low] => {
+            let high: u16 = high.parse().map_err(|_| wrong())?;
+            let low: u16 = low.parse().map_err(|_| wrong())?;
+            Ok(AnyCommunity::Standard(Community((u32::from(high) << 16) | u32::from(low))))
+        }
+        [global, first, second] => {
+            let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+            Ok(AnyCommunity::Large(LargeCommunity {
+                global: number(global)?,
+                local1: number(first)?,
+                local2: number(second)?,
+            }))
+        }
+        _ => Err(wrong()),
+    }
+}

@@ -1,0 +1,251 @@
+//! The routes of this node: its pods, the ranges it owns, and what the speaker has learned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use ocicat_bgp::speaker::Route as Learned;
+use ocicat_bgp::wire::Family;
+
+use crate::dataplane::{NextHop, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes};
+use crate::world::World;
+
+/// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more). For
+/// IPv6 the kernel's own default serves: what is connected has 256.
+const LEARNED_IPV4_METRIC: u32 = 20;
+
+/// Which way each next hop of BGP really goes: itself when it is on a link, else the gateways towards it.
+pub type Ways = BTreeMap<IpAddr, Resolved>;
+
+/// Whether the way leads through the very route that would be made of it.
+fn is_circular(way: &Resolved, prefix: IpNet) -> bool {
+    way.protocol == PROTOCOL && way.matched == prefix
+}
+
+/// The routes that should be in the kernel, kept in step with the world and the speaker.
+///
+/// Where two want the same place a pod wins over the node's own range, and that over what was learned.
+#[derive(Debug, Default)]
+pub struct RoutePlan {
+    /// Our pods and our ranges.
+    own: Routes,
+    /// What the speaker has chosen, where there is a way to it.
+    learned: Routes,
+    best: BTreeMap<IpNet, Learned>,
+    /// Learned routes of an earlier life, kept until the speaker has heard its peers again (RFC 4724 §4.1).
+    held: Routes,
+    /// Addresses of ours, which are no next hops.
+    addresses: Vec<IpAddr>,
+}
+
+impl RoutePlan {
+    /// Holds on to the learned routes that an earlier life left in the kernel.
+    pub fn hold(&mut self, kernel: &Routes) {
+        let has_gateway = |route: &&Route| match &route.kind {
+            RouteKind::Unicast(hops) => hops.iter().any(|hop| hop.gateway.is_some()),
+            RouteKind::Blackhole => false,
+        };
+        let held = kernel.values().filter(has_gateway);
+        self.held = held.map(|route| (route.key(), route.clone())).collect();
+    }
+
+    /// The speaker has heard all there is to hear of a family. Gives the places that may have changed.
+    pub fn release(&mut self, family: Family) -> BTreeSet<RouteKey> {
+        let of_family = |key: &RouteKey| match key.destination {
+            IpNet::V4(_) => family == Family::Ipv4,
+            IpNet::V6(_) => family == Family::Ipv6,
+        };
+        let released = self.held.keys().copied().filter(of_family).collect();
+        self.held.retain(|key, _| !of_family(key));
+        released
+    }
+
+    /// Follows our pods and our ranges. Gives the places that may have changed.
+    pub fn follow_world(&mut self, world: &World) -> BTreeSet<RouteKey> {
+        let own_node = world.own_node();
+        self.addresses = own_node.map(|node| node.addresses().collect()).unwrap_or_default();
+        let mut own = Routes::new();
+        for cidr in own_node.into_iter().flat_map(|node| &node.pod_cidrs) {
+            // A range of one address is the pod's own route.
+            if cidr.prefix_len() < cidr.max_prefix_len() {
+                let route = Route::blackhole(*cidr);
+                own.insert(route.key(), route);
+            }
+        }
+        for (interface, endpoint) in world.interfaces() {
+            for address in &endpoint.addresses {
+                let route = Route::to_pod(*address, interface);
+                own.insert(route.key(), route);
+            }
+        }
+        let before = std::mem::replace(&mut self.own, own);
+        let changed = before.values().filter(|route| self.own.get(&route.key()) != Some(*route));
+        let new = self.own.values().filter(|route| before.get(&route.key()) != Some(*route));
+        changed.chain(new).map(Route::key).collect()
+    }
+
+    /// The speaker chose paths for a prefix. Gives the place that may have changed.
+    pub fn learn(&mut self, route: Learned, ways: &Ways) -> RouteKey {
+        let prefix = IpNet::from(route.prefix);
+        self.best.insert(prefix, route);
+        self.find_way(prefix, ways)
+    }
+
+    /// The speaker has no path for a prefix any more. Gives the place that may have changed.
+    pub fn forget(&mut self, prefix: IpNet, ways: &Ways) -> RouteKey {
+        self.best.remove(&prefix);
+        self.find_way(prefix, ways)
+    }
+
+    /// Ways have changed. Gives the places that may have changed.
+    pub fn follow_ways(&mut self, ways: &Ways) -> BTreeSet<RouteKey> {
+        let prefixes: Vec<IpNet> = self.best.keys().copied().collect();
+        prefixes.into_iter().map(|prefix| self.find_way(prefix, ways)).collect()
+    }
+
+    /// The next hops that have to be resolved.
+    pub fn next_hops(&self) -> BTreeSet<IpAddr> {
+        self.best.values().flat_map(|route| &route.next_hops).map(|hop| hop.address).collect()
+    }
+
+    /// What should be in a place.
+    pub fn desired(&self, key: &RouteKey) -> Option<&Route> {
+        self.own.get(key).or_else(|| self.learned.get(key)).or_else(|| self.held.get(key))
+    }
+
+    /// Everything that should be.
+    pub fn all(&self) -> Routes {
+        let mut all = self.held.clone();
+        all.extend(self.learned.iter().map(|(key, route)| (*key, route.clone())));
+        all.extend(self.own.iter().map(|(key, route)| (*key, route.clone())));
+        all
+    }
+
+    fn find_way(&mut self, prefix: IpNet, ways: &Ways) -> RouteKey {
+        let key = learned_key(prefix);
+        match self.best.get(&prefix).and_then(|best| self.route(best, ways)) {
+            Some(route) => self.learned.insert(key, route),
+            None => self.learned.remove(&key),
+        };
+        key
+    }
+
+    fn route(&self, learned: &Learned, ways: &Ways) -> Option<Route> {
+        let prefix = IpNet::from(learned.prefix);
+        let foreign = learned.next_hops.iter().filter(|hop| !self.addresses.contains(&hop.address));
+        let found = foreign.filter_map(|hop| ways.get(&hop.address));
+        let mut hops: Vec<NextHop> = found
+            .filter(|way| !is_circular(way, prefix))
+            .flat_map(|way| way.hops.clone())
+            .collect();
+        hops.sort();
+        hops.dedup();
+        if hops.is_empty() {
+            return None;
+        }
+        let mut route = Route::new(prefix, RouteKind::Unicast(hops));
+        route.metric = learned_key(prefix).metric;
+        Some(route)
+    }
+}
+
+fn learned_key(prefix: IpNet) -> RouteKey {
+    let metric = match prefix {
+        IpNet::V4(_) => LEARNED_IPV4_METRIC,
+        IpNet::V6(_) => Route::blackhole(prefix).metric,
+    };
+    RouteKey { destination: prefix, metric }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::Onlink;
+    use ocicat_bgp::speaker::{NextHopVia, PeerName};
+    use ocicat_bgp::wire::{PeerKind, Prefix};
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn learned(prefix: &str, next_hops: &[&str]) -> Learned {
+        let via = |address: &&str| NextHopVia {
+            address: address.parse().unwrap(),
+            link_local: None,
+            peer: PeerName::from("tor"),
+            kind: PeerKind::External,
+        };
+        Learned {
+            prefix: Prefix::from(net(prefix)),
+            next_hops: next_hops.iter().map(via).collect(),
+        }
+    }
+
+    fn ways(ways: &[(&str, &str, &str)]) -> Ways {
+        let way = |gateway: &str, matched: &str| Resolved {
+            hops: vec![NextHop {
+                gateway: Some(gateway.parse().unwrap()),
+                interface: "eth0".into(),
+                onlink: Onlink::No,
+            }],
+            matched: net(matched),
+            protocol: PROTOCOL,
+        };
+        ways.iter().map(|(to, via, matched)| (to.parse().unwrap(), way(via, matched))).collect()
+    }
+
+    fn text(plan: &RoutePlan) -> Vec<String> {
+        plan.all().values().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_learned_route_goes_where_its_next_hop_goes() {
+        let mut plan = RoutePlan::default();
+        let ways =
+            ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0"), ("10.0.3.10", "10.0.1.2", "0.0.0.0/0")]);
+        plan.learn(learned("10.65.2.0/24", &["10.0.2.10", "10.0.3.10"]), &ways);
+        assert_eq!(
+            text(&plan),
+            [
+                "10.65.2.0/24 proto 179 metric 20 nexthop via 10.0.1.1 dev eth0 nexthop via 10.0.1.2 dev eth0"
+            ]
+        );
+        plan.forget(net("10.65.2.0/24"), &ways);
+        assert_eq!(text(&plan), [""; 0]);
+    }
+
+    #[test]
+    fn a_route_is_not_made_of_itself() {
+        let mut plan = RoutePlan::default();
+        let ways = ways(&[("10.65.2.1", "10.0.1.1", "10.65.2.0/24")]);
+        plan.learn(learned("10.65.2.0/24", &["10.65.2.1"]), &ways);
+        assert_eq!(text(&plan), [""; 0]);
+    }
+
+    #[test]
+    fn a_way_that_is_found_later_changes_the_place_it_was_wanted_for() {
+        let mut plan = RoutePlan::default();
+        plan.learn(learned("10.65.2.0/24", &["10.0.2.10"]), &Ways::new());
+        assert_eq!(text(&plan), [""; 0]);
+        let changed = plan.follow_ways(&ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0")]));
+        assert_eq!(changed, BTreeSet::from([learned_key(net("10.65.2.0/24"))]));
+        assert_eq!(text(&plan), ["10.65.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+    }
+
+    #[test]
+    fn routes_of_an_earlier_life_stay_until_their_family_was_heard() {
+        let mut first = RoutePlan::default();
+        let ways =
+            ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0"), ("fd00:2::10", "fd00:1::1", "::/0")]);
+        first.learn(learned("10.65.2.0/24", &["10.0.2.10"]), &ways);
+        first.learn(learned("fd00:65:2::/64", &["fd00:2::10"]), &ways);
+        let kernel = first.all();
+        let mut second = RoutePlan::default();
+        second.hold(&kernel);
+        assert_eq!(second.all(), kernel);
+        assert_eq!(second.release(Family::Ipv4).len(), 1);
+        assert_eq!(text(&second).len(), 1);
+        second.release(Family::Ipv6);
+        assert_eq!(text(&second), [""; 0]);
+    }
+}
