@@ -43,7 +43,7 @@ fn pod_route() -> Change {
 
 #[test]
 fn what_others_do_is_announced_and_what_we_do_is_not() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["nft", "ip"], || {
         let mut kernel = Kernel::open("ocicat").unwrap();
         let (sender, mut events) = mpsc::channel(64);
         Monitor::open(&kernel).unwrap().spawn(sender).unwrap();
@@ -86,7 +86,7 @@ fn what_others_do_is_announced_and_what_we_do_is_not() {
 
 #[test]
 fn a_whole_change_is_made_and_settled_in_the_mirror() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");
         ip("link set oci01 up");
         let mut kernel = Kernel::open("ocicat").unwrap();
@@ -109,7 +109,7 @@ fn a_whole_change_is_made_and_settled_in_the_mirror() {
 
 #[test]
 fn pod_interfaces_and_the_node_are_set_up() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");
         let mut settings = sysctl::for_node();
         settings.extend(sysctl::for_pod_interface("oci01", sysctl::ReversePath::Off));
@@ -133,7 +133,7 @@ fn pod_interfaces_and_the_node_are_set_up() {
 
 #[test]
 fn the_connections_of_an_address_are_forgotten_and_no_others() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["nft", "ip"], || {
         ip("link set lo up");
         // Tracking starts when somebody asks for it.
         let rules = "add table inet t\n\
