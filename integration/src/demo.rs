@@ -420,7 +420,7 @@ mod tests {
         let world = world(&spec);
         let client = Party { address: spec.client.ipv4.addr().into(), pod: None };
         let party = |key: &PodKey| Party {
-            address: world.pods[key].addresses.iter().next().copied().unwrap(),
+            address: world.pods[key].addresses.first().copied().unwrap(),
             pod: Some(key.clone()),
         };
         let mut sources: Vec<(String, Party)> =

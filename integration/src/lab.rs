@@ -135,17 +135,11 @@ impl Lab {
         found.with_context(|| format!("no node {name}"))
     }
 
-    /// Makes the sandbox of a pod object, with the addresses that its status asks for.
+    /// Makes the sandbox of a pod object.
     pub(crate) fn sandbox(&self, object: &Object) -> Result<Sandbox> {
         let (namespace, name) = (object.namespace(), object.name());
         let netns = self.run.netns(&format!("pod-{namespace}-{name}"));
-        let mut sandbox = Sandbox::create(&netns, namespace, name)?;
-        let wanted = object.0.pointer("/status/podIPs").and_then(Value::as_array);
-        for ip in wanted.into_iter().flatten() {
-            let text = ip["ip"].as_str().unwrap_or_default();
-            sandbox.fixed.push(text.parse().with_context(|| format!("podIPs of {name}"))?);
-        }
-        Ok(sandbox)
+        Sandbox::create(&netns, namespace, name)
     }
 
     /// Attaches a pod as kubelet and runtime would: the object first, then ADD, then the addresses in
@@ -172,6 +166,8 @@ impl Lab {
     /// Lets every pod listen on these ports.
     pub(crate) fn serve(&mut self, ports: &[(Protocol, u16)]) -> Result<()> {
         for pod in &mut self.pods {
+            // The old one, if any, has to free its ports first.
+            pod.server = None;
             pod.server = Some(Server::start(&pod.sandbox.netns, &pod.addresses, ports)?);
         }
         Ok(())

@@ -18,8 +18,6 @@ pub(crate) struct Sandbox {
     pub(crate) pod: String,
     pub(crate) container: String,
     pub(crate) netns: Netns,
-    /// Addresses that the pod must get; from the pool if there are none.
-    pub(crate) fixed: Vec<IpAddr>,
 }
 
 /// What the plugin answered.
@@ -55,20 +53,15 @@ impl Sandbox {
             // Unique, as the plugin knows attachments by it.
             container: netns.to_owned(),
             netns: Netns::create(netns)?,
-            fixed: Vec::new(),
         })
     }
 
     /// Runs the plugin on the node of `agent`.
     pub(crate) fn call(&self, agent: &Agent, call: &Call<'_>) -> Result<Answer> {
-        let mut arguments = format!(
+        let arguments = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={}",
             self.namespace, self.pod, self.container
         );
-        if !self.fixed.is_empty() {
-            let fixed: Vec<String> = self.fixed.iter().map(IpAddr::to_string).collect();
-            arguments.push_str(&format!(";IP={}", fixed.join(",")));
-        }
         let mut command = Command::new(&agent.binaries().plugin);
         command
             .env_clear()
@@ -84,11 +77,7 @@ impl Sandbox {
     /// ADD; gives the pod's addresses.
     pub(crate) fn add(&self, agent: &Agent) -> Result<Vec<IpAddr>> {
         let answer = self.call(agent, &Call::new("ADD"))?.expect_success()?;
-        let addresses = addresses(&answer.json)?;
-        if !self.fixed.is_empty() && addresses != self.fixed {
-            bail!("{} asked for {:?} and got {addresses:?}", self.pod, self.fixed);
-        }
-        Ok(addresses)
+        addresses(&answer.json)
     }
 
     /// DEL.

@@ -31,10 +31,17 @@ const TOO_HEAVY_FOR_THE_PLUGIN: [&str; 6] =
     ["kube", "k8s-openapi", "axum", "clap", "tracing", "prometheus"];
 
 /// Files where `unsafe` may stand, and why.
-const UNSAFE: [(&str, &str); 0] = [];
+const UNSAFE: [(&str, &str); 2] = [
+    ("bgp/src/net/socket.rs", "socket options that socket2 does not know"),
+    ("felix/src/dataplane/kernel/socket.rs", "socket options that nix does not know"),
+];
 
 /// Names that say nothing.
 const EMPTY_NAMES: [&str; 6] = ["Manager", "Helper", "Util", "Utils", "Common", "Info"];
+
+/// Files besides the program's own that may use the daemon: the doors through which it is asked.
+const DOORS: [&str; 4] =
+    ["felix/src/main.rs", "felix/src/lib.rs", "felix/src/http.rs", "felix/src/socket.rs"];
 
 const LONGEST_FILE: usize = 600;
 
@@ -191,11 +198,10 @@ fn no_file_is_too_long() {
 }
 
 #[test]
-fn inside_felix_nobody_uses_the_daemon_and_nft_uses_nothing_of_felix() {
+fn inside_felix_only_doors_use_the_daemon_and_nft_uses_nothing_of_felix() {
     let mut wrong = Vec::new();
     for (file, text) in sources().iter().filter(|(file, _)| file.starts_with("felix/src/")) {
-        let top = ["felix/src/main.rs", "felix/src/lib.rs"].contains(&file.as_str())
-            || file.starts_with("felix/src/daemon");
+        let top = DOORS.contains(&file.as_str()) || file.starts_with("felix/src/daemon");
         for line in text.lines().map(code).filter(|line| line.contains("crate::")) {
             let modules = line.split("crate::").skip(1).filter_map(|rest| words(rest).next());
             for module in modules {

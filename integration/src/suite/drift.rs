@@ -118,6 +118,7 @@ fn foreign(bench: &Bench) -> Result<()> {
     lab.agents[0].netns().run("nft", &["flush table inet ocicat"])?;
     lab.agents[0].stop(Stop::Kill)?;
     lab.agents[0].start()?;
+    lab.router_daemon()?.wait_established(Duration::from_secs(30))?;
     expect_soon(&mut lab, &FLOWS)?;
     ensure!(theirs(&lab)? == planted, "was {planted}\nis {}", theirs(&lab)?);
     Ok(())
