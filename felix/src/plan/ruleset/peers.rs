@@ -5,15 +5,14 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use ocicat_policy::{Direction, Table as PeerTable, TableId, Verdict as Answer};
 
 use crate::nft::statement::{counter, drop, in_set, return_};
 use crate::nft::{
-    Chain, Element, Field, FieldType, Key, KeyType, Matching, Name, Part, Rule, Set, SetKind,
-    SetType, Table,
+    Chain, Element, Family, Field, FieldType, Key, KeyType, Matching, Name, Part, Rule, Set,
+    SetKind, SetType, Table,
 };
-use crate::plan::{disjoint_ipv4, disjoint_ipv6};
+use crate::plan::ranges;
 
 /// The chain that asks the table about the source (ingress) or the destination (egress).
 pub(super) fn chain_name(id: TableId, direction: Direction) -> Name {
@@ -27,7 +26,7 @@ pub(super) fn chain_name(id: TableId, direction: Direction) -> Name {
 ///
 /// An address that is denied has to be said to be so only where a block might accept it.
 pub(super) fn address_sets(id: TableId, address: IpAddr) -> [(Answer, Name, SetType); 2] {
-    let family = Family::of(address);
+    let family = family_of(address);
     let of = set_type(family, Matching::Exact);
     [
         (Answer::Accept, name(Kind::Pods, id, family), of),
@@ -49,46 +48,40 @@ fn name(kind: Kind, id: TableId, family: Family) -> Name {
         Kind::Blocks => "blocks",
     };
     let version = match family {
-        Family::V4 => 4,
-        Family::V6 => 6,
+        Family::Ipv4 => 4,
+        Family::Ipv6 => 6,
     };
     format!("{kind}{version}-{id}").into()
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
+fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }
 
 fn set_type(family: Family, matching: Matching) -> SetType {
     let field = match family {
-        Family::V4 => FieldType::Ipv4Addr,
-        Family::V6 => FieldType::Ipv6Addr,
+        Family::Ipv4 => FieldType::Ipv4Addr,
+        Family::Ipv6 => FieldType::Ipv6Addr,
     };
     SetType { key: KeyType::new(&[field]), kind: SetKind::Members, matching }
 }
 
 /// Adds the sets of a table.
 pub(super) fn add(table: &mut Table, id: TableId, peers: &PeerTable) {
-    for family in [Family::V4, Family::V6] {
+    for family in [Family::Ipv4, Family::Ipv6] {
         let exact = set_type(family, Matching::Exact);
         let with_answer = |answer: Answer| {
             let members = peers.addresses.iter();
-            let members = members.filter(|(ip, a)| Family::of(**ip) == family && **a == answer);
+            let members = members.filter(|(ip, a)| family_of(**ip) == family && **a == answer);
             Set::new(exact).with(members.map(|(ip, _)| Element::member(Key::from(*ip))))
         };
         table.sets.insert(name(Kind::Pods, id, family), with_answer(Answer::Accept));
-        let blocks = blocks(peers, family);
+        let blocks = ranges(&peers.blocks, family);
         if !blocks.is_empty() {
             table.sets.insert(name(Kind::Denied, id, family), with_answer(Answer::Drop));
-            let elements = blocks.iter().map(|net| Element::member(Key::range(&[Part::Net(*net)])));
+            let elements = blocks
+                .iter()
+                .map(|(first, last)| Element::member(Key::range(&[Part::IpRange(*first, *last)])));
             let set = Set::new(set_type(family, Matching::Ranges)).with(elements);
             table.sets.insert(name(Kind::Blocks, id, family), set);
         }
@@ -98,7 +91,7 @@ pub(super) fn add(table: &mut Table, id: TableId, peers: &PeerTable) {
 /// Adds the chain that asks the sets of a table in one direction.
 pub(super) fn add_chain(table: &mut Table, id: TableId, direction: Direction) {
     let mut rules = Vec::new();
-    for family in [Family::V4, Family::V6] {
+    for family in [Family::Ipv4, Family::Ipv6] {
         for (kind, verdict) in
             [(Kind::Pods, return_()), (Kind::Denied, drop()), (Kind::Blocks, return_())]
         {
@@ -119,24 +112,16 @@ pub(super) fn remove_chain(table: &mut Table, id: TableId, direction: Direction)
 
 fn field(family: Family, direction: Direction) -> Field {
     match (family, direction) {
-        (Family::V4, Direction::Ingress) => Field::IpSaddr,
-        (Family::V4, Direction::Egress) => Field::IpDaddr,
-        (Family::V6, Direction::Ingress) => Field::Ip6Saddr,
-        (Family::V6, Direction::Egress) => Field::Ip6Daddr,
-    }
-}
-
-/// The blocks of a family.
-fn blocks(peers: &PeerTable, family: Family) -> Vec<IpNet> {
-    match family {
-        Family::V4 => disjoint_ipv4(&peers.blocks),
-        Family::V6 => disjoint_ipv6(&peers.blocks),
+        (Family::Ipv4, Direction::Ingress) => Field::IpSaddr,
+        (Family::Ipv4, Direction::Egress) => Field::IpDaddr,
+        (Family::Ipv6, Direction::Ingress) => Field::Ip6Saddr,
+        (Family::Ipv6, Direction::Egress) => Field::Ip6Daddr,
     }
 }
 
 /// Removes what [`add`] added.
 pub(super) fn remove(table: &mut Table, id: TableId) {
-    for family in [Family::V4, Family::V6] {
+    for family in [Family::Ipv4, Family::Ipv6] {
         for kind in [Kind::Pods, Kind::Denied, Kind::Blocks] {
             table.sets.remove(&name(kind, id, family));
         }
