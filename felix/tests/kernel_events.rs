@@ -111,13 +111,21 @@ fn a_whole_change_is_made_and_settled_in_the_mirror() {
 fn pod_interfaces_and_the_node_are_set_up() {
     in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");
+        let listens = "/proc/sys/net/ipv6/conf/far/accept_ra";
+        std::fs::write(listens, "1").unwrap();
         let mut settings = sysctl::for_node();
         settings.extend(sysctl::for_pod_interface("oci01", sysctl::ReversePath::Off));
         for setting in &settings {
             setting.apply().unwrap_or_else(|error| panic!("{setting}: {error}"));
+        }
+        // The pod's own setting of `accept_ra` comes after that of the node.
+        for setting in
+            settings.iter().filter(|s| s.path != "net/ipv6/conf/oci01/accept_ra" || s.value == "0")
+        {
             let path = format!("/proc/sys/{}", setting.path);
             assert_eq!(std::fs::read_to_string(path).unwrap().trim(), setting.value, "{setting}");
         }
+        assert_eq!(std::fs::read_to_string(listens).unwrap().trim(), "2", "forwarding ends 1");
         let all = links::links().unwrap();
         let pod = all.iter().find(|link| &*link.name == "oci01").unwrap();
         assert_eq!((pod.mtu, pod.mac.len(), pod.kind.as_deref()), (1500, 6, Some("veth")));

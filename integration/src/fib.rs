@@ -93,7 +93,7 @@ impl Restarting {
 
 /// Starts [`mirror`] in the router's namespace. What it complains of goes to `log`.
 pub(crate) fn spawn(netns: &Netns, log: &Path) -> Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(crate::supervise::SELF);
     command.args(["mirror", netns.name()]).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(File::create(log)?);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

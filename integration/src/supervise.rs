@@ -14,6 +14,9 @@ use nix::unistd::Pid;
 
 use crate::run::{Claim, Run};
 
+/// This very program, also when its file has been built anew meanwhile.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
 const RUN: &str = "OCICAT_LAB_RUN";
 
 /// How a worker ended.
@@ -41,7 +44,7 @@ pub(crate) fn supervise(arguments: &[&str], limit: Duration) -> Result<End> {
     }
     signals.thread_block()?;
     let claim = Run::claim()?;
-    let mut worker = Command::new(env::current_exe()?)
+    let mut worker = Command::new(SELF)
         .args(arguments)
         .env(RUN, claim.run.id())
         .spawn()
