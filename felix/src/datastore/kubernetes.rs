@@ -1,29 +1,38 @@
 //! A Kubernetes API server, watched.
 //!
 //! One task a kind. A kind that the server does not have is reported once and looked for again now and then: a cluster
-//! without Calico's CRDs is a normal one. A watch that breaks is taken up again with a growing delay; what was deleted
-//! meanwhile is found out when the new list is complete.
+//! without Calico's CRDs is a normal one. A watch that breaks is taken up where it was; what was deleted meanwhile is
+//! found out when that is no longer possible and a new list is complete.
+
+mod told;
+mod watch;
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Config};
-use tokio::sync::mpsc;
-use tracing::info;
+use kube::{Client, Config};
+use tokio::sync::{Notify, mpsc};
+use tower::ServiceBuilder;
 
-use super::{Datastore, Event, Invalid, Key, Kind, Object, Parsed, Unusable};
-use crate::problem::Problem;
+use super::{Datastore, Event, Kind};
+use watch::Watch;
 
-/// How often a kind that the server lacks is asked for again.
-const ABSENT_RETRY: Duration = Duration::from_secs(60);
+/// How long the server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A watch may be silent for minutes. That its other end is gone, and never said so, is found out by the kernel's probes:
+/// after this silence, so far apart, that many unanswered; 30 s in all.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_LOST: u32 = 3;
+/// The same for what was sent and not acknowledged, when probes are not sent.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// The API server could not be set up as a source.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +62,11 @@ enum Message {
 impl Kubernetes {
     /// Begins to watch. Without `kubeconfig`, takes the usual places or the pod's service account.
     pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
-        let client = Client::try_from(configuration(kubeconfig).await?)?;
+        let client = client(&configuration(kubeconfig).await?)?;
         let (sender, messages) = mpsc::channel(1024);
+        let reachable = Arc::new(Notify::new());
         for kind in Kind::ALL {
-            spawn_watch(client.clone(), kind, sender.clone());
+            tokio::spawn(Watch::new(kind, &client, sender.clone(), Arc::clone(&reachable)).run());
         }
         Ok(Self { messages, waiting: Kind::ALL.into_iter().collect() })
     }
@@ -75,6 +85,26 @@ async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ConnectError
     }
 }
 
+/// A client whose connections do not outlive their other end.
+fn client(config: &Config) -> Result<Client, kube::Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_keepalive(Some(KEEPALIVE_AFTER));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_EVERY));
+    tcp.set_keepalive_retries(Some(KEEPALIVE_LOST));
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let tls = config.rustls_https_connector_with_connector(tcp)?;
+    let http = legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(tls);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .map_err(tower::BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
 impl Datastore for Kubernetes {
     async fn next(&mut self) -> Option<Vec<Event>> {
         loop {
@@ -88,192 +118,5 @@ impl Datastore for Kubernetes {
                 }
             }
         }
-    }
-}
-
-fn spawn_watch(client: Client, kind: Kind, sender: mpsc::Sender<Message>) {
-    match kind {
-        Kind::Node => spawn_typed(Api::<Node>::all(client), kind, Object::Node, sender),
-        Kind::Namespace => {
-            spawn_typed(Api::<Namespace>::all(client), kind, Object::Namespace, sender);
-        }
-        Kind::Pod => spawn_typed(Api::<Pod>::all(client), kind, Object::Pod, sender),
-        Kind::NetworkPolicy => {
-            spawn_typed(Api::<NetworkPolicy>::all(client), kind, Object::NetworkPolicy, sender);
-        }
-        Kind::BgpConfiguration | Kind::BgpPeer | Kind::BgpFilter | Kind::IpPool => {
-            let (group, version) = kind.api_version().split_once('/').unwrap_or(("", "v1"));
-            let resource =
-                ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
-            let api = Api::<DynamicObject>::all_with(client, &resource);
-            let stream = move || watcher(api.clone(), watcher::Config::default()).boxed();
-            tokio::spawn(follow(kind, stream, move |object| parse_dynamic(kind, object), sender));
-        }
-    }
-}
-
-fn spawn_typed<K>(api: Api<K>, kind: Kind, wrap: fn(K) -> Object, sender: mpsc::Sender<Message>)
-where
-    K: kube::Resource + Clone + serde::de::DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    let stream = move || watcher(api.clone(), watcher::Config::default()).boxed();
-    tokio::spawn(follow(
-        kind,
-        stream,
-        move |object| Ok(Parsed { object: wrap(object), problems: Vec::new() }),
-        sender,
-    ));
-}
-
-type Read = Result<Parsed, Box<Invalid>>;
-
-fn parse_dynamic(kind: Kind, object: DynamicObject) -> Read {
-    let key = Key::cluster(kind, object.metadata.name.clone().unwrap_or_default());
-    let invalid = |message: &dyn std::fmt::Display| {
-        Box::new(Invalid { problem: Problem::new(&key, "", message), key: key.clone() })
-    };
-    let value = serde_json::to_value(object).map_err(|error| invalid(&error))?;
-    Object::parse(value).map_err(|unusable| match unusable {
-        Unusable::Invalid(invalid) => invalid,
-        Unusable::NotAnObject(message) | Unusable::OtherKind(message) => invalid(&message),
-    })
-}
-
-/// Follows one kind for ever.
-async fn follow<K, S, F>(kind: Kind, stream: S, read: F, sender: mpsc::Sender<Message>)
-where
-    K: Send + 'static,
-    S: Fn() -> futures::stream::BoxStream<'static, watcher::Result<watcher::Event<K>>> + Send,
-    F: Fn(K) -> Read + Send,
-{
-    let mut state =
-        Follower { kind, known: BTreeSet::new(), relisted: BTreeSet::new(), absence_told: false };
-    loop {
-        let outcome =
-            follow_until_absent(&mut state, stream().default_backoff(), &read, &sender).await;
-        if outcome.is_err() {
-            return;
-        }
-        tokio::time::sleep(ABSENT_RETRY).await;
-    }
-}
-
-/// The daemon has gone away.
-struct Closed;
-
-/// Returns when the server says that it has no such kind.
-async fn follow_until_absent<K>(
-    state: &mut Follower,
-    stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
-    read: &impl Fn(K) -> Read,
-    sender: &mpsc::Sender<Message>,
-) -> Result<(), Closed> {
-    let mut stream = std::pin::pin!(stream);
-    let mut failing = false;
-    let origin = format!("watch of {}", state.kind.name());
-    while let Some(item) = stream.next().await {
-        let messages = match item {
-            Ok(event) => {
-                let mut messages = state.take(event, read);
-                if std::mem::take(&mut failing) {
-                    messages.push(Message::Events(vec![Event::Problems {
-                        origin: origin.clone(),
-                        problems: Vec::new(),
-                    }]));
-                }
-                messages
-            }
-            Err(error) if is_absent(&error) => {
-                // A cluster without Calico's kinds is a normal one: said once, and no problem.
-                if !std::mem::replace(&mut state.absence_told, true) {
-                    info!(
-                        kind = state.kind.name(),
-                        "the API server has no such kind; going on without"
-                    );
-                }
-                return send(sender, vec![Message::Listed(state.kind)]).await;
-            }
-            Err(error) => {
-                failing = true;
-                let problem = Problem::new(&origin, "", format!("{error}; retrying"));
-                let event = Event::Problems { origin: origin.clone(), problems: vec![problem] };
-                vec![Message::Events(vec![event])]
-            }
-        };
-        send(sender, messages).await?;
-    }
-    Ok(())
-}
-
-async fn send(sender: &mpsc::Sender<Message>, messages: Vec<Message>) -> Result<(), Closed> {
-    for message in messages {
-        sender.send(message).await.map_err(|_| Closed)?;
-    }
-    Ok(())
-}
-
-fn is_absent(error: &watcher::Error) -> bool {
-    let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) =
-        error
-    else {
-        return false;
-    };
-    matches!(cause, kube::Error::Api(status) if status.code == 404)
-}
-
-/// What one kind's watch has told so far.
-struct Follower {
-    kind: Kind,
-    known: BTreeSet<Key>,
-    relisted: BTreeSet<Key>,
-    absence_told: bool,
-}
-
-impl Follower {
-    fn take<K>(&mut self, event: watcher::Event<K>, read: &impl Fn(K) -> Read) -> Vec<Message> {
-        match event {
-            watcher::Event::Init => {
-                self.relisted.clear();
-                Vec::new()
-            }
-            watcher::Event::InitApply(object) => {
-                let events = self.put(read(object));
-                vec![Message::Events(events)]
-            }
-            watcher::Event::Apply(object) => vec![Message::Events(self.put(read(object)))],
-            watcher::Event::InitDone => {
-                let gone: Vec<Key> = self.known.difference(&self.relisted).cloned().collect();
-                let events = gone.into_iter().flat_map(|key| self.delete(key)).collect();
-                vec![Message::Events(events), Message::Listed(self.kind)]
-            }
-            watcher::Event::Delete(object) => {
-                let key = match read(object) {
-                    Ok(parsed) => parsed.object.key(),
-                    Err(invalid) => invalid.key,
-                };
-                vec![Message::Events(self.delete(key))]
-            }
-        }
-    }
-
-    /// An object that cannot be read keeps its last good version in force, as in a directory.
-    fn put(&mut self, read: Read) -> Vec<Event> {
-        let (key, object, problems) = match read {
-            Ok(parsed) => (parsed.object.key(), Some(parsed.object), parsed.problems),
-            Err(invalid) => (invalid.key, None, vec![invalid.problem]),
-        };
-        self.relisted.insert(key.clone());
-        self.known.insert(key.clone());
-        let mut events = Vec::new();
-        if self.kind.api_version().contains("calico") {
-            events.push(Event::Problems { origin: key.to_string(), problems });
-        }
-        events.extend(object.map(|object| Event::Put(Box::new(object))));
-        events
-    }
-
-    fn delete(&mut self, key: Key) -> Vec<Event> {
-        self.known.remove(&key);
-        vec![Event::Problems { origin: key.to_string(), problems: Vec::new() }, Event::Delete(key)]
     }
 }
