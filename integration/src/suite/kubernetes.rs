@@ -106,10 +106,11 @@ impl Cluster {
         self.api.kubectl(&[&["label", "--overwrite"], what].concat(), "").map(drop)
     }
 
-    /// Waits for the outcomes and prints how long that took.
+    /// Waits for the outcomes and prints how long after `kubectl` that was. A flow that must be dropped adds the time that
+    /// it is given to prove otherwise.
     fn expect_after(&mut self, cause: &str, lines: &[(&str, &str, &str, Outcome)]) -> Result<()> {
         let took = expect_soon(&mut self.lab, lines).with_context(|| cause.to_owned())?;
-        println!("              {cause}: {} until packets show it", format_duration(took));
+        println!("              {cause}: {} until all flows show it", format_duration(took));
         Ok(())
     }
 
