@@ -14,6 +14,9 @@ use nix::unistd::Pid;
 
 use crate::run::{Claim, Run};
 
+/// This program, also after a build has put another in its place.
+pub(crate) const OURSELVES: &str = "/proc/self/exe";
+
 const RUN: &str = "OCICAT_LAB_RUN";
 
 /// How a worker ended.
@@ -41,7 +44,7 @@ pub(crate) fn supervise(arguments: &[&str], limit: Duration) -> Result<End> {
     }
     signals.thread_block()?;
     let claim = Run::claim()?;
-    let mut worker = Command::new(env::current_exe()?)
+    let mut worker = Command::new(OURSELVES)
         .args(arguments)
         .env(RUN, claim.run.id())
         .spawn()
