@@ -25,7 +25,7 @@
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
 //! | 9494 long-lived | not | | |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
-//! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | |
+//! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too |
 //! | 8212 default reject | not | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
 //! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, sent only if a filter adds it |

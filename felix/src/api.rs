@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Explanation;
+use crate::inventory::Inventory;
 use crate::problem::Problem;
 
 /// What the command line asks.
@@ -166,6 +167,8 @@ pub struct CheckView {
     pub failures: Vec<String>,
     /// Pods attached here whose policy is not known yet; they are closed.
     pub waiting: Vec<String>,
+    /// What we believe the kernel's table holds; absent when no kernel is programmed.
+    pub inventory: Option<Inventory>,
 }
 
 /// The answers, by question.

@@ -102,6 +102,7 @@ pub struct Daemon {
     routes: RoutePlan,
     /// Where routes could not be changed the last time.
     failed_places: BTreeSet<RouteKey>,
+    last_retry: Instant,
     /// What we believe the kernel holds.
     mirror: Option<State>,
     datastore_synced: bool,
@@ -150,6 +151,7 @@ impl Daemon {
             asked: BTreeSet::new(),
             routes: RoutePlan::default(),
             failed_places: BTreeSet::new(),
+            last_retry: Instant::now(),
             mirror: None,
             datastore_synced: false,
             writer,

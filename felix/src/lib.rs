@@ -19,6 +19,7 @@ pub mod dataplane;
 pub mod datastore;
 pub mod explain;
 pub mod http;
+pub mod inventory;
 pub mod metrics;
 pub mod nft;
 pub mod plan;

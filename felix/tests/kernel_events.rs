@@ -43,7 +43,7 @@ fn pod_route() -> Change {
 
 #[test]
 fn what_others_do_is_announced_and_what_we_do_is_not() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["nft", "ip"], || {
         let mut kernel = Kernel::open("ocicat").unwrap();
         let (sender, mut events) = mpsc::channel(64);
         Monitor::open(&kernel).unwrap().spawn(sender).unwrap();
@@ -86,7 +86,7 @@ fn what_others_do_is_announced_and_what_we_do_is_not() {
 
 #[test]
 fn a_whole_change_is_made_and_settled_in_the_mirror() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");
         ip("link set oci01 up");
         let mut kernel = Kernel::open("ocicat").unwrap();
@@ -109,15 +109,23 @@ fn a_whole_change_is_made_and_settled_in_the_mirror() {
 
 #[test]
 fn pod_interfaces_and_the_node_are_set_up() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");
+        let listens = "/proc/sys/net/ipv6/conf/far/accept_ra";
+        std::fs::write(listens, "1").unwrap();
         let mut settings = sysctl::for_node();
         settings.extend(sysctl::for_pod_interface("oci01", sysctl::ReversePath::Off));
         for setting in &settings {
             setting.apply().unwrap_or_else(|error| panic!("{setting}: {error}"));
+        }
+        // The pod's own setting of `accept_ra` comes after that of the node.
+        for setting in
+            settings.iter().filter(|s| s.path != "net/ipv6/conf/oci01/accept_ra" || s.value == "0")
+        {
             let path = format!("/proc/sys/{}", setting.path);
             assert_eq!(std::fs::read_to_string(path).unwrap().trim(), setting.value, "{setting}");
         }
+        assert_eq!(std::fs::read_to_string(listens).unwrap().trim(), "2", "forwarding ends 1");
         let all = links::links().unwrap();
         let pod = all.iter().find(|link| &*link.name == "oci01").unwrap();
         assert_eq!((pod.mtu, pod.mac.len(), pod.kind.as_deref()), (1500, 6, Some("veth")));
@@ -133,7 +141,7 @@ fn pod_interfaces_and_the_node_are_set_up() {
 
 #[test]
 fn the_connections_of_an_address_are_forgotten_and_no_others() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["nft", "ip"], || {
         ip("link set lo up");
         // Tracking starts when somebody asks for it.
         let rules = "add table inet t\n\

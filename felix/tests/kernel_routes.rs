@@ -82,7 +82,7 @@ fn everything() -> Vec<Route> {
 
 #[test]
 fn what_is_written_to_the_kernel_is_read_back_and_can_be_changed_and_deleted() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         node();
         let mut routes = KernelRoutes::open().unwrap();
         let all = everything();
@@ -114,7 +114,7 @@ fn what_is_written_to_the_kernel_is_read_back_and_can_be_changed_and_deleted() {
 
 #[test]
 fn ip_makes_of_our_text_the_same_routes() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         node();
         let goal = table(everything());
         let changes = diff(&goal, &Routes::new());
@@ -128,7 +128,7 @@ fn ip_makes_of_our_text_the_same_routes() {
 
 #[test]
 fn a_route_that_somebody_else_made_stays_and_is_reported() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         node();
         ip("route add 10.2.0.0/24 via 192.0.2.9 proto static");
         ip("-6 route add fd00:2::/64 via 2001:db8::9 proto static");
@@ -146,7 +146,7 @@ fn a_route_that_somebody_else_made_stays_and_is_reported() {
 
 #[test]
 fn a_pod_route_that_the_plugin_already_made_is_no_failure() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         node();
         ip("route add 10.1.0.7/32 dev oci01 proto 179 scope link");
         ip("route add 10.1.0.8/32 dev eth0 proto 179 scope link");
@@ -163,7 +163,7 @@ fn a_pod_route_that_the_plugin_already_made_is_no_failure() {
 
 #[test]
 fn each_route_fails_alone_and_what_is_gone_counts_as_deleted() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         node();
         let good = Route::to_pod(address("10.1.0.7"), "oci01");
         let absent = Route::to_pod(address("10.1.0.8"), "oci02");
@@ -191,7 +191,7 @@ fn each_route_fails_alone_and_what_is_gone_counts_as_deleted() {
 
 #[test]
 fn ten_thousand_routes_are_written_read_and_deleted() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         node();
         let pod = |n: u16| {
             let [high, low] = n.to_be_bytes();
@@ -205,7 +205,7 @@ fn ten_thousand_routes_are_written_read_and_deleted() {
 
 #[test]
 fn the_kernel_says_where_an_address_is() {
-    in_fresh_namespace(|| {
+    in_fresh_namespace(&["ip"], || {
         node();
         ip("route add 10.2.0.0/16 via 192.0.2.1 proto static");
         ip("route add blackhole 10.2.9.0/24");

@@ -1,7 +1,7 @@
 //! `cargo lab demo`: a cluster of three nodes behind a GoBGP router, shown at work in under a minute.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use comfy_table::{Table, presets};
 
 use crate::agent::Stop;
 use crate::binaries::{Binaries, Profile};
-use crate::gobgp::{Admin, Presence, Restart};
+use crate::gobgp::{Presence, Restart};
 use crate::lab::{End, Lab, PodFlow};
 use crate::matrix::{Expected, Matrix};
 use crate::object::Object;
@@ -215,13 +215,19 @@ impl Demo {
     fn session_down(&mut self) -> Result<()> {
         let node = self.lab.spec.nodes[1].clone();
         let router = self.lab.router_daemon()?;
-        let (neighbor, prefix) = (IpAddr::from(node.ipv4), &node.pod_cidrs[0]);
-        self.progress.step("the router shuts node2's IPv4 session: its route is gone", || {
-            router.set_neighbor(neighbor, Admin::Down)?;
-            router.wait_route(prefix, Presence::Gone, LONG).map(drop)
-        })?;
-        self.progress.step("... and opens it again: the route is back", || {
-            router.set_neighbor(neighbor, Admin::Up)?;
+        let prefix = &node.pod_cidrs[0];
+        let peer = self.lab.spec.objects.iter().find(|object| object.name() == "tor-r2");
+        let peer = peer.context("the lab has no BGPPeer tor-r2")?;
+        let store = &self.lab.store;
+        self.progress.step(
+            "rm BGPPeer tor-r2: node2's IPv4 session ends, its route is gone",
+            || {
+                store.remove(peer)?;
+                router.wait_route(prefix, Presence::Gone, LONG).map(drop)
+            },
+        )?;
+        self.progress.step("... and put it back: the route is back", || {
+            store.put(peer)?;
             router.wait_route(prefix, Presence::There, Duration::from_secs(30)).map(drop)
         })?;
         let flow = self.flow(End::Client, "shop/api", 0)?;

@@ -19,7 +19,6 @@ use ipnet::IpNet;
 
 use crate::gobgp::{Family, Table, table};
 use crate::netns::Netns;
-use crate::supervise::OURSELVES;
 
 /// The mark of our routes in the router's kernel; the number that zebra uses for BGP.
 const PROTOCOL: u8 = 186;
@@ -94,7 +93,7 @@ impl Restarting {
 
 /// Starts [`mirror`] in the router's namespace. What it complains of goes to `log`.
 pub(crate) fn spawn(netns: &Netns, log: &Path) -> Result<Child> {
-    let mut command = Command::new(OURSELVES);
+    let mut command = Command::new(crate::supervise::SELF);
     command.args(["mirror", netns.name()]).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(File::create(log)?);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -14,8 +14,8 @@ use nix::unistd::Pid;
 
 use crate::run::{Claim, Run};
 
-/// This program, also after a build has put another in its place.
-pub(crate) const OURSELVES: &str = "/proc/self/exe";
+/// This very program, also when its file has been built anew meanwhile.
+pub(crate) const SELF: &str = "/proc/self/exe";
 
 const RUN: &str = "OCICAT_LAB_RUN";
 
@@ -44,7 +44,7 @@ pub(crate) fn supervise(arguments: &[&str], limit: Duration) -> Result<End> {
     }
     signals.thread_block()?;
     let claim = Run::claim()?;
-    let mut worker = Command::new(OURSELVES)
+    let mut worker = Command::new(SELF)
         .args(arguments)
         .env(RUN, claim.run.id())
         .spawn()

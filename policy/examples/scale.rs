@@ -9,7 +9,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocicat_policy::model::{NamespaceSelector, Order, Peer, Peers, PodSelector, PortMatch, Ports};
+use ipnet::Ipv4Net;
+use ocicat_policy::model::{
+    Block, NamespaceSelector, Order, Peer, Peers, PodSelector, PortMatch, Ports,
+};
 use ocicat_policy::selector::{Requirement, Selector};
 use ocicat_policy::{
     Action, Index, Namespace, Pod, PodKey, Policy, PolicyKey, Rule, Tier, Transport, compile,
@@ -161,4 +164,64 @@ fn main() {
         index.flush();
     });
     println!("resident {} MB", resident_megabytes());
+
+    let (fill, changes) = time(|| {
+        index.put_policy(open_to_everywhere("all", 1, 0));
+        index.flush()
+    });
+    let added = changes.tables_added.iter().map(|id| index.program().tables[id].addresses.len());
+    println!("a policy opens a port to every pod: {} elements in {fill:.1?}", added.sum::<usize>());
+    measure("a pod comes (with that policy)", 2000, |at| {
+        let mut new = pod(PODS + at, at % 10);
+        new.key = PodKey::new(namespace_of(at), format!("newer-{at}"));
+        index.put_pod(new);
+        index.flush();
+    });
+    let (blocks, _) = time(|| {
+        index.put_policy(open_to_blocks(5000));
+        index.flush()
+    });
+    let most = index.program().tables.values().map(|table| table.blocks.len()).max();
+    println!("a policy with 5000 blocks: {} disjoint ones in {blocks:.1?}", most.unwrap_or(0));
+    index.remove_policy(&open_to_blocks(0).key);
+    let (crowd, _) = time(|| {
+        for number in 0..2000 {
+            let name = format!("many-{number}");
+            index.put_policy(open_to_everywhere(&name, 1000 + number, number));
+        }
+        index.flush()
+    });
+    let classes = index.program().groups.values().map(|group| group.tcp.len()).max();
+    println!("2000 policies select one pod: {} port classes in {crowd:.1?}", classes.unwrap_or(0));
+    let mut port = 5000..;
+    measure("one of these 2000 policies changes", 20, |_| {
+        index.put_policy(open_to_everywhere("many-7", port.next().unwrap_or(1), u16::MAX));
+        index.flush();
+    });
+}
+
+/// Opens one port of one local pod to that many blocks with a hole each.
+fn open_to_blocks(count: u32) -> Policy {
+    let block = |at: u32| Block {
+        cidr: Ipv4Net::new_assert(Ipv4Addr::from(0x2000_0000 + (at << 9)), 24).into(),
+        except: [Ipv4Net::new_assert(Ipv4Addr::from(0x2000_0000 + (at << 9) + 77), 32).into()]
+            .into(),
+    };
+    let peers = Peers::Of((0..count).map(|at| Peer::Block(Arc::new(block(at)))).collect());
+    let rule = Rule { action: Action::Allow, peers, ports: Ports::Any };
+    Policy { ingress: Some(vec![rule]), ..open_to_everywhere("blocks", 1, 0) }
+}
+
+/// Opens one port of one local pod to everybody with a label that differs per `zone`; zone 0 is every pod.
+fn open_to_everywhere(name: &str, port: u16, zone: u16) -> Policy {
+    let pods = if zone == 0 { Selector::everything() } else { equals("zone", zone.to_string()) };
+    let namespaces = NamespaceSelector::Labelled(Selector::everything());
+    let peers = Peers::Of(vec![Peer::Pods(Arc::new(PodSelector { namespaces, pods }))]);
+    let ports = Ports::Of(vec![PortMatch::Range(Transport::Tcp, port, port)]);
+    Policy {
+        key: PolicyKey::network_policy(namespace_of(911), name),
+        ingress: Some(vec![Rule { action: Action::Allow, peers, ports }]),
+        egress: None,
+        ..policy(911)
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::evaluate::policing;
 use crate::model::{
@@ -54,13 +55,15 @@ pub enum Reason {
     Rule {
         /// The policy of the rule.
         policy: PolicyKey,
-        /// The place of the rule among the policy's rules for the direction, from zero.
-        rule: usize,
+        /// Which of its rules, by direction and by place from zero.
+        rule: (Direction, usize),
         /// What the rule does.
         action: Action,
     },
     /// These policies select the pod, none of their rules matched, and so their tier denies.
     Isolated(Vec<PolicyKey>),
+    /// No rule of this tier matched, and the tier allows what is left.
+    AllowedByTier(Arc<str>),
     /// Every tier that selects the pod passed.
     Passed,
     /// Rules would accept one owner of the other side's address and not this other one.
@@ -73,13 +76,13 @@ impl fmt::Display for Reason {
             Self::NotAnEndpoint => f.write_str("not subject to policy"),
             Self::Itself => f.write_str("a pod may always talk to itself"),
             Self::NotSelected => f.write_str("not selected by any policy"),
-            Self::Rule { policy, rule, action } => {
+            Self::Rule { policy, rule: (direction, at), action } => {
                 let verb = match action {
                     Action::Allow => "allowed",
                     Action::Deny => "denied",
                     Action::Pass => "passed",
                 };
-                write!(f, "{verb} by rule {rule} of {policy}")
+                write!(f, "{verb} by {direction}[{at}] of {policy}")
             }
             Self::Isolated(policies) => {
                 f.write_str("isolated by ")?;
@@ -87,6 +90,9 @@ impl fmt::Display for Reason {
                     write!(f, "{}{policy}", if at == 0 { "" } else { ", " })?;
                 }
                 f.write_str(", and no rule matched")
+            }
+            Self::AllowedByTier(tier) => {
+                write!(f, "no rule of tier {tier} matched, which allows what is left")
             }
             Self::Passed => f.write_str("passed by every tier that selects the pod"),
             Self::SharedAddress(other) => {
@@ -115,6 +121,16 @@ impl Answer {
     }
 }
 
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Accept => "accepted",
+            Verdict::Drop => "dropped",
+        };
+        write!(f, "{verdict}: {}", self.reason)
+    }
+}
+
 /// The answers of both sides; a packet goes through if both accept it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -128,6 +144,12 @@ impl Decision {
     /// The answer of both sides together.
     pub fn verdict(&self) -> Verdict {
         self.egress.verdict.min(self.ingress.verdict)
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "egress {}\ningress {}", self.egress, self.ingress)
     }
 }
 
@@ -190,9 +212,10 @@ impl Side<'_> {
             let first = rules.into_iter().find(|(_, _, rule)| self.matches(rule, traffic));
             let action = first.map_or(tier.default, |(_, _, rule)| rule.action);
             let reason = match first {
-                Some((policy, rule, _)) => {
-                    Reason::Rule { policy: policy.key.clone(), rule, action }
+                Some((policy, at, _)) => {
+                    Reason::Rule { policy: policy.key.clone(), rule: (self.direction, at), action }
                 }
+                None if action == Action::Allow => Reason::AllowedByTier(tier.name.clone()),
                 None => Reason::Isolated(policies.iter().map(|p| p.key.clone()).collect()),
             };
             match action {

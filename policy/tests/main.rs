@@ -8,6 +8,8 @@ mod changes;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod random;

@@ -14,8 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use ocicat_policy::case::{Family, Station};
-use ocicat_policy::{Party, Traffic, Transport};
+use ocicat_policy::case::{Case, Family, Station};
+use ocicat_policy::model::{Peers, Ports};
+use ocicat_policy::{Party, Traffic, Transport, k8s};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -264,5 +265,60 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_text_makes_the_conversion_panic_or_go_unreported(
+        text in ".*",
+        place in 0..7usize,
+    ) {
+        let at = |wanted: usize, good: &str| {
+            if place == wanted { text.clone() } else { good.to_owned() }
+        };
+        let term = LabelSelectorRequirement {
+            key: at(0, "app"),
+            operator: at(1, "In"),
+            values: Some(vec![at(2, "a")]),
+        };
+        let selector =
+            LabelSelector { match_expressions: Some(vec![term]), ..LabelSelector::default() };
+        let peers = [
+            NetworkPolicyPeer { pod_selector: Some(selector), ..NetworkPolicyPeer::default() },
+            NetworkPolicyPeer {
+                ip_block: Some(IPBlock {
+                    cidr: at(3, "10.0.0.0/8"),
+                    except: Some(vec![at(4, "10.1.0.0/16")]),
+                }),
+                ..NetworkPolicyPeer::default()
+            },
+        ];
+        let port = NetworkPolicyPort {
+            protocol: Some(at(5, "TCP")),
+            port: Some(IntOrString::String(at(6, "http"))),
+            end_port: None,
+        };
+        let rule = NetworkPolicyIngressRule { from: Some(peers.to_vec()), ports: Some(vec![port]) };
+        let policy = NetworkPolicy {
+            metadata: meta(Some("a".to_owned()), "p".to_owned(), BTreeMap::new()),
+            spec: Some(NetworkPolicySpec { ingress: Some(vec![rule]), ..Default::default() }),
+        };
+        let converted = k8s::policy(&policy).unwrap();
+        let rule = &converted.ingress.as_ref().unwrap()[0];
+        let Peers::Of(peers) = &rule.peers else { panic!("the rule is open to anybody") };
+        let Ports::Of(ports) = &rule.ports else { panic!("the rule is open on any port") };
+        // What is missing was reported.
+        prop_assert_eq!(3 - peers.len() - ports.len(), converted.problems.len());
+    }
+
+    #[test]
+    fn no_text_makes_reading_a_table_panic(heading in ".*", table in "(?s).*") {
+        let case = serde_json::json!({
+            "apiVersion": "ocicat.dev/test",
+            "kind": "Case",
+            "description": "",
+            "expect": [{ heading: table }],
+        });
+        let case: Case = serde_json::from_value(case).unwrap();
+        let _ = case.probes();
     }
 }

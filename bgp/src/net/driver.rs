@@ -322,20 +322,24 @@ impl Driver {
     }
 
     fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
-        let prepared = stream.local_addr().and_then(|local| {
-            let peer = self.config.peers.values().find(|peer| peer.address == remote.ip());
-            if let Some(peer) = peer {
-                let kind = kind(&self.config, peer);
-                socket::set_session_options(&SockRef::from(&stream), peer, remote.ip(), kind)?;
-            }
-            Ok(local)
-        });
-        match prepared.map(|local| self.speaker.accept(now(), local, remote)) {
+        match self.prepare(&stream, remote).map(|local| self.speaker.accept(now(), local, remote)) {
             Ok(Ok(conn)) => self.adopt(conn, stream),
             Ok(Err(reason)) => self.refused(remote.ip(), &reason),
             Err(error) => tracing::warn!(%remote, %error, "dropped a BGP connection"),
         }
         self.drain_outputs();
+    }
+
+    /// Sets the options of an accepted connection and gives our end of it.
+    fn prepare(&self, stream: &TcpStream, remote: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = SockRef::from(stream);
+        for peer in self.config.peers.values().filter(|peer| peer.address == remote.ip()) {
+            if !socket::is_on_link(&socket, peer)? {
+                return Err(io::Error::other("it came over another link than the peer's"));
+            }
+            socket::set_session_options(&socket, peer, remote.ip(), kind(&self.config, peer))?;
+        }
+        stream.local_addr()
     }
 
     /// One line for each address, however often it knocks.
@@ -406,14 +410,16 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// One line for each session that comes up or goes down.
+/// One line for each session that comes up, goes down, or is turned down by a NOTIFICATION. That a
+/// peer does not answer is no news each time that it is tried; its snapshot tells.
 fn log_state(event: &Event) {
     let Event::PeerStateChanged { peer, old, new, reason } = event else { return };
-    let reason = reason.as_ref().map_or_else(String::new, |reason| reason.text.clone());
+    let text = reason.as_ref().map_or("", |reason| reason.text.as_str());
+    let notified = reason.as_ref().is_some_and(|reason| reason.code.is_some());
     match (old, new) {
         (_, State::Established) => tracing::info!(%peer, "BGP session up"),
-        (State::Established, _) => tracing::warn!(%peer, reason, "BGP session down"),
-        (_, State::Idle) => tracing::info!(%peer, reason, "BGP session failed"),
-        _ => tracing::debug!(%peer, ?old, ?new, reason, "BGP session"),
+        (State::Established, _) => tracing::warn!(%peer, reason = text, "BGP session down"),
+        _ if notified => tracing::warn!(%peer, reason = text, "BGP session refused"),
+        _ => tracing::debug!(%peer, ?old, ?new, reason = text, "BGP session"),
     }
 }

@@ -1,4 +1,4 @@
-//! Listening sockets: opened, opened again when that failed, and told the keys of the peers.
+//! Listening sockets: opened with the keys of the peers, and opened again when that failed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -22,9 +21,12 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug, Default)]
 pub(super) struct Listeners(BTreeMap<SocketAddr, Listener>);
 
+/// TCP MD5 keys by peer.
+type Keys = BTreeMap<IpAddr, Arc<str>>;
+
 #[derive(Debug)]
 enum Listener {
-    Open { socket: TcpListener, keys: BTreeMap<IpAddr, Arc<str>> },
+    Open { socket: TcpListener, keys: Keys },
     Waiting { retry_at: Instant, wait: Duration },
 }
 
@@ -43,9 +45,16 @@ pub(super) enum Outcome {
 pub(super) type Report = (SocketAddr, Outcome);
 
 impl Listeners {
-    /// Follows a new configuration. Addresses that stay keep their socket.
+    /// Follows a new configuration. An address that stays keeps its socket, unless keys changed:
+    /// who connected under the old ones and waits to be accepted must not get in.
     pub(super) fn configure(&mut self, config: &Config, now: Instant) {
-        self.0.retain(|address, _| config.listen.contains(address));
+        self.0.retain(|address, listener| {
+            let stale = match listener {
+                Listener::Open { keys, .. } => *keys != wanted_keys(*address, config),
+                Listener::Waiting { .. } => false,
+            };
+            config.listen.contains(address) && !stale
+        });
         for address in &config.listen {
             let waiting = Listener::Waiting { retry_at: now, wait: RETRY.0 };
             self.0.entry(*address).or_insert(waiting);
@@ -61,22 +70,20 @@ impl Listeners {
         waiting.min()
     }
 
-    /// Opens what is due, and brings the keys of all sockets up to date.
+    /// Opens what is due.
     pub(super) fn retry(&mut self, config: &Config, now: Instant) -> Vec<Report> {
         let mut reports = Vec::new();
         for (address, listener) in &mut self.0 {
-            if let Listener::Waiting { retry_at, wait } = listener
-                && *retry_at <= now
-            {
-                let wait = *wait;
-                let outcome = open(*address, listener).unwrap_or_else(|error| {
-                    let next = (2 * wait).min(RETRY.1);
-                    *listener = Listener::Waiting { retry_at: now + wait, wait: next };
-                    Outcome::Failed(error)
-                });
-                reports.push((*address, outcome));
+            let Listener::Waiting { retry_at, wait } = listener else { continue };
+            if *retry_at > now {
+                continue;
             }
-            reports.extend(listener.set_keys(*address, config));
+            let again = Listener::Waiting { retry_at: now + *wait, wait: (2 * *wait).min(RETRY.1) };
+            let keys = wanted_keys(*address, config);
+            *listener = open(*address, keys, &mut reports).unwrap_or_else(|error| {
+                reports.push((*address, Outcome::Failed(error)));
+                again
+            });
         }
         reports
     }
@@ -103,38 +110,28 @@ impl Listeners {
     }
 }
 
-fn open(address: SocketAddr, listener: &mut Listener) -> io::Result<Outcome> {
-    let socket = socket::listen(address)?;
-    let local = socket.local_addr()?;
-    *listener = Listener::Open { socket, keys: BTreeMap::new() };
-    Ok(Outcome::Open(local))
+fn open(address: SocketAddr, keys: Keys, reports: &mut Vec<Report>) -> io::Result<Listener> {
+    let socket = socket::bound(address)?;
+    for (peer, key) in &keys {
+        if let Err(error) = socket::set_md5_key(&socket, *peer, key.as_bytes()) {
+            reports.push((address, Outcome::KeyRefused(*peer, error)));
+        }
+    }
+    let socket = socket::listen(socket)?;
+    reports.push((address, Outcome::Open(socket.local_addr()?)));
+    Ok(Listener::Open { socket, keys })
 }
 
-impl Listener {
-    fn set_keys(&mut self, address: SocketAddr, config: &Config) -> Vec<Report> {
-        let Self::Open { socket, keys } = self else { return Vec::new() };
-        let wanted: BTreeMap<IpAddr, Arc<str>> = config
-            .peers
-            .values()
-            .filter(|peer| socket::same_family(address, peer.address))
-            .filter_map(|peer| match &peer.password {
-                Password::Key(key) => Some((peer.address, Arc::clone(key))),
-                Password::None | Password::Missing => None,
-            })
-            .collect();
-        let gone = keys.keys().filter(|peer| !wanted.contains_key(peer)).map(|peer| (*peer, ""));
-        let changed = wanted.iter().filter(|(peer, key)| keys.get(peer) != Some(key));
-        let socket = SockRef::from(&*socket);
-        let steps = gone.chain(changed.map(|(peer, key)| (*peer, &**key)));
-        let failures = steps
-            .filter_map(|(peer, key)| {
-                let error = socket::set_md5_key(&socket, peer, key.as_bytes()).err()?;
-                Some((address, Outcome::KeyRefused(peer, error)))
-            })
-            .collect();
-        *keys = wanted;
-        failures
-    }
+/// The keys that belong on a socket that listens on `address`.
+fn wanted_keys(address: SocketAddr, config: &Config) -> Keys {
+    let peers = config.peers.values();
+    let same_family = peers.filter(|peer| peer.address.is_ipv4() == address.is_ipv4());
+    same_family
+        .filter_map(|peer| match &peer.password {
+            Password::Key(key) => Some((peer.address, Arc::clone(key))),
+            Password::None | Password::Missing => None,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -142,8 +139,12 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::num::NonZeroU32;
 
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::net::driver::now;
+    use crate::speaker::PeerConfig;
 
     fn config(listen: &[SocketAddr]) -> Config {
         let mut config = Config::new(NonZeroU32::MIN, Ipv4Addr::LOCALHOST);
@@ -192,5 +193,31 @@ mod tests {
         assert!(listeners.retry(&config(&[other]), now).is_empty());
         assert!(TcpStream::connect(first).await.is_err());
         assert!(TcpStream::connect(second).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_new_key_turns_away_who_waits_to_be_accepted() {
+        let now = now();
+        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut config = config(&[address]);
+        let (bell, _signals) = mpsc::unbounded_channel();
+        let mut listeners = Listeners::default();
+        listeners.configure(&config, now);
+        let reports = listeners.retry(&config, now);
+        let [(_, Outcome::Open(local))] = reports[..] else { panic!("{reports:?}") };
+        let mut waiting = TcpStream::connect(local).await.unwrap();
+
+        let mut peer = PeerConfig::new("127.0.0.9".parse().unwrap(), NonZeroU32::MIN);
+        peer.password = Password::Key("secret".into());
+        config.peers.insert("nine".into(), peer);
+        listeners.configure(&config, now);
+        let reports = listeners.retry(&config, now);
+        assert!(matches!(reports.last(), Some((_, Outcome::Open(_)))), "{reports:?}");
+        assert!(listeners.accept(address, &bell, now).is_none());
+        let read = waiting.read(&mut [0]).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+
+        listeners.configure(&config, now);
+        assert!(listeners.retry(&config, now).is_empty(), "the same keys change nothing");
     }
 }

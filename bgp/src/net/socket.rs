@@ -15,9 +15,11 @@ const TOS_INTERNETWORK_CONTROL: u32 = 0xC0;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// A listening socket: both families listen apart, and packets leave with TTL 255, because what
-/// the handshake sends must pass the check of peers with GTSM (RFC 5082 §3).
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A socket that will listen: both families listen apart, and packets leave with TTL 255, because
+/// what the handshake sends must pass the check of peers with GTSM (RFC 5082 §3).
+///
+/// Not listening yet: the keys of the peers come first, so that no unsigned connection slips in.
+pub(super) fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -26,6 +28,11 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     set_ttl(&socket, address.ip(), u8::MAX)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Begins to listen.
+pub(super) fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -38,26 +45,41 @@ pub(super) fn dialler(
 ) -> io::Result<TcpSocket> {
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    if let Some(interface) = &peer.interface {
+    if let Some(interface) = link(peer) {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
+    set_session_options(&socket, peer, remote.ip(), kind)?;
     if let Some(source) = peer.source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    if let Password::Key(key) = &peer.password {
-        set_md5_key(&socket, remote.ip(), key.as_bytes())?;
-    }
-    set_session_options(&socket, peer, remote.ip(), kind)?;
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
-/// The options of a session, dialled or accepted.
+/// The interface that a link-local peer is tied to.
+fn link(peer: &PeerConfig) -> Option<&str> {
+    let IpAddr::V6(address) = peer.address else { return None };
+    peer.interface.as_deref().filter(|_| address.is_unicast_link_local())
+}
+
+/// Whether an accepted connection came over the link of the peer. The same link-local address on
+/// another link is somebody else; the kernel ties such a socket to the link that it came over.
+pub(super) fn is_on_link(socket: &Socket, peer: &PeerConfig) -> io::Result<bool> {
+    let Some(interface) = link(peer) else { return Ok(true) };
+    Ok(socket.device()?.is_some_and(|device| device == interface.as_bytes()))
+}
+
+/// The options of a session, dialled or accepted. An accepted socket has its MD5 key from the
+/// listening one already, unless the kernel refused it there; then it refuses again, and the
+/// connection ends.
 pub(super) fn set_session_options(
     socket: &Socket,
     peer: &PeerConfig,
     remote: IpAddr,
     kind: PeerKind,
 ) -> io::Result<()> {
+    if let Password::Key(key) = &peer.password {
+        set_md5_key(socket, remote, key.as_bytes())?;
+    }
     socket.set_tcp_nodelay(true)?;
     match remote {
         IpAddr::V4(_) => socket.set_tos_v4(TOS_INTERNETWORK_CONTROL)?,
@@ -92,7 +114,7 @@ fn set_least_ttl(socket: &Socket, family_of: IpAddr, ttl: u8) -> io::Result<()> 
 }
 
 /// The longest TCP MD5 key in octets.
-pub(super) const MD5_KEY_MAX: usize = libc::TCP_MD5SIG_MAXKEYLEN;
+const MD5_KEY_MAX: usize = libc::TCP_MD5SIG_MAXKEYLEN;
 
 /// `struct tcp_md5sig` of `linux/tcp.h`.
 #[repr(C)]
@@ -106,7 +128,7 @@ struct Md5Signature {
 }
 
 /// Signs what goes to `peer` and demands the same of what comes (RFC 2385). On a listening socket
-/// this holds for the connections of that peer. An empty key ends it.
+/// this holds for the connections of that peer.
 pub(super) fn set_md5_key(socket: &Socket, peer: IpAddr, key: &[u8]) -> io::Result<()> {
     let mut padded = [0; MD5_KEY_MAX];
     let Some(place) = padded.get_mut(..key.len()) else {
@@ -147,7 +169,42 @@ fn set_option<T>(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Whether a key for `peer` belongs on a socket that listens on `local`.
-pub(super) const fn same_family(local: SocketAddr, peer: IpAddr) -> bool {
-    local.is_ipv4() == peer.is_ipv4()
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU8, NonZeroU32};
+
+    use super::*;
+
+    fn ttl_with(ttl: Ttl, kind: PeerKind) -> u32 {
+        let remote: IpAddr = "127.0.0.2".parse().unwrap();
+        let peer = PeerConfig { ttl, ..PeerConfig::new(remote, NonZeroU32::MIN) };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        set_session_options(&socket, &peer, remote, kind).unwrap();
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tos_v4().unwrap(), TOS_INTERNETWORK_CONTROL);
+        socket.ttl_v4().unwrap()
+    }
+
+    #[test]
+    fn packets_reach_as_far_as_the_peer_may_be() {
+        let hops = NonZeroU8::new(3).unwrap();
+        for (ttl, kind, expected) in [
+            (Ttl::Direct, PeerKind::External, 1),
+            (Ttl::Direct, PeerKind::Internal, 64),
+            (Ttl::Multihop(hops), PeerKind::External, 3),
+            (Ttl::Security(hops), PeerKind::External, 255),
+        ] {
+            assert_eq!(ttl_with(ttl, kind), expected);
+        }
+    }
+
+    /// Going on without the key would be a session that anybody can take over.
+    #[test]
+    fn a_key_that_cannot_be_set_ends_the_attempt() {
+        let remote: SocketAddr = "127.0.0.2:179".parse().unwrap();
+        let mut peer = PeerConfig::new(remote.ip(), NonZeroU32::MIN);
+        peer.password = Password::Key("k".repeat(81).into());
+        let error = dialler(&peer, remote, PeerKind::External).unwrap_err();
+        assert_eq!(error.to_string(), "TCP MD5 key is longer than 80 octets");
+    }
 }

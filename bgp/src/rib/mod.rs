@@ -51,6 +51,8 @@ pub(crate) struct Neighbor {
     pub(crate) import: Filter,
     /// Counts the peer's sessions, modulo 256: older paths are stale.
     pub(crate) generation: u8,
+    /// Paths in the table, per family.
+    pub(crate) paths: [u32; 2],
 }
 
 /// The routing table of both families.
@@ -129,6 +131,7 @@ impl Rib {
                 let standing = imported.err().map_or(Standing::Unused, Standing::Ineligible);
                 let path = Path::new(prefix, attr, peer, generation, standing);
                 let id = self.paths.insert(&mut self.prefixes, path, identifier);
+                self.neighbor_mut(peer).paths[prefix.family().index()] += 1;
                 if attr != received {
                     self.paths.set_received(id, Some(self.attributes.retain(received)));
                 }
@@ -182,6 +185,7 @@ impl Rib {
         let prefix = self.paths.get(id).prefix.expect("a path in a chain has a prefix");
         self.remember(prefix);
         let (path, received) = self.paths.remove(&mut self.prefixes, id);
+        self.neighbor_mut(path.peer).paths[prefix.family().index()] -= 1;
         self.attributes.release(path.attr);
         if let Some(received) = received {
             self.attributes.release(received);

@@ -1,6 +1,6 @@
 //! Sessions: from the configuration of a peer to agreed terms, and back down again.
 //!
-//! [`state`] is the table of RFC 4271 §8; [`Peer`] holds the two lines it applies to and what is
+//! `state` is the table of RFC 4271 §8; `Peer` holds the two lines it applies to and what is
 //! known of a peer beyond one session. Timers and routes belong to the speaker, which carries out
 //! what the table says.
 

@@ -132,7 +132,7 @@ impl Simulation {
         let ends: Vec<End> = self.others.iter().filter_map(between).collect();
         for end in ends {
             self.others.remove(&end);
-            self.drop_deliveries(end);
+            self.drop_deliveries(|other| other == end);
             self.schedule(Duration::ZERO, Delivery::Closed { to: end, error: Some("reset") });
         }
     }
@@ -165,8 +165,9 @@ impl Simulation {
     pub fn restart(&mut self, number: usize, mut config: Config, start: Start) {
         config.graceful_restart.start = start;
         let ends: Vec<End> = self.others.keys().filter(|end| end.0 == number).copied().collect();
+        // The new process counts its connections from one again.
+        self.drop_deliveries(|end| end.0 == number);
         for end in ends {
-            self.drop_deliveries(end);
             if let Some(other) = self.others.remove(&end) {
                 self.others.remove(&other);
                 if !self.silent.contains(&pair(number, other.0)) {
@@ -293,11 +294,13 @@ impl Simulation {
         self.deliveries.insert((self.now + after, self.sequence), delivery);
     }
 
-    fn drop_deliveries(&mut self, end: End) {
+    /// Loses what is under way to some ends, and what they are waiting for.
+    fn drop_deliveries(&mut self, lost: impl Fn(End) -> bool) {
         self.deliveries.retain(|_, delivery| match delivery {
-            Delivery::Bytes { to, .. } | Delivery::Closed { to, .. } => *to != end,
-            Delivery::Answer { to, .. } => *to != end,
-            Delivery::Dial { from, .. } => *from != end,
+            Delivery::Bytes { to, .. }
+            | Delivery::Closed { to, .. }
+            | Delivery::Answer { to, .. }
+            | Delivery::Dial { from: to, .. } => !lost(*to),
         });
     }
 

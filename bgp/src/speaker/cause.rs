@@ -21,6 +21,8 @@ pub(super) enum Fault {
     Transport,
     /// One side broke the protocol, or fell silent.
     Error,
+    /// The peer sent more routes than it may.
+    Flood,
     /// One side had enough for now.
     Cease,
     /// One side had enough for good: no graceful restart (RFC 8538 §3.1).

@@ -173,6 +173,9 @@ pub struct PeerConfig {
     pub graceful_restart: PeerRestart,
     /// How often our own AS may stand in a path that we accept.
     pub allow_own_as: u8,
+    /// The most paths per family that the peer may send, also rejected ones. With one more the
+    /// session ends, and the peer has to wait (RFC 4486 §4).
+    pub max_paths: Option<NonZeroU32>,
 }
 
 impl PeerConfig {
@@ -203,6 +206,7 @@ impl PeerConfig {
             export: Filter::own_routes(),
             graceful_restart: PeerRestart::default(),
             allow_own_as: 0,
+            max_paths: None,
         }
     }
 }

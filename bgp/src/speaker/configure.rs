@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::cause::Cause;
+use super::cause::{Cause, Fault};
 use super::restart::Restart;
-use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker};
+use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker, Timer};
 use crate::rib::attribute::{AttrId, Block};
 use crate::rib::best::Limits;
 use crate::rib::filter::Filter;
@@ -61,7 +61,8 @@ impl Speaker {
         self.rib.limits = limits(&config);
         self.rib.router_id = config.router_id;
         self.rib.cluster_id = config.cluster_id;
-        self.rib.neighbors[0] = ourselves(&config);
+        let paths = self.rib.neighbors[0].paths;
+        self.rib.neighbors[0] = Neighbor { paths, ..ourselves(&config) };
         let Config { peers, originated, local_as: config_as, .. } = config;
         let gone: Vec<_> = old.peers.keys().filter(|name| !peers.contains_key(*name)).collect();
         gone.into_iter().for_each(|name| self.remove_peer(now, name));
@@ -148,11 +149,28 @@ impl Speaker {
     }
 
     fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {
-        let next = u16::try_from(self.names.len() + 1).expect("fewer than 65,535 peer names");
-        let index = *self.names.entry(name.clone()).or_insert(PeerIndex(next));
+        let index = self.index_of(&name);
         self.peers.insert(index, Peer::new(name, index, config, now));
         self.update_neighbor(index);
         self.settle(now, index, None);
+    }
+
+    /// A name keeps its number for good, until so many have come and gone that a number
+    /// out of use has to serve again.
+    fn index_of(&mut self, name: &PeerName) -> PeerIndex {
+        if let Some(index) = self.names.get(name) {
+            return *index;
+        }
+        let fresh = u16::try_from(self.names.len() + 1).ok().map(PeerIndex);
+        let index = fresh.unwrap_or_else(|| {
+            let unused = self.names.iter().find(|(_, index)| !self.peers.contains_key(index));
+            let (old, index) = unused.expect("no node has 65,535 peers at once");
+            let (old, index) = (old.clone(), *index);
+            self.names.remove(&old);
+            index
+        });
+        self.names.insert(name.clone(), index);
+        index
     }
 
     fn remove_peer(&mut self, now: Instant, name: &PeerName) {
@@ -161,8 +179,8 @@ impl Speaker {
             peer.config.admin = super::Admin::Down;
         }
         self.stop(now, index, &Cause::cease(Cease::PeerDeconfigured, ""));
-        self.drop_retained(index);
         self.peers.remove(&index);
+        self.timers.cancel(Timer::IdleHold(index));
     }
 
     fn change_peer(
@@ -208,7 +226,7 @@ impl Speaker {
             peer.errors = 0;
             peer.failures = 0;
         }
-        self.timers.cancel(super::Timer::IdleHold(index));
+        self.timers.cancel(Timer::IdleHold(index));
     }
 
     fn update_policy(&mut self, index: PeerIndex) {
@@ -229,7 +247,11 @@ impl Speaker {
                 .is_some_and(Terms::survives_notification);
             self.event(now, at, Event::Stop, Some(&cause.for_good(survives)));
         }
-        self.timers.cancel(super::Timer::Retry(index));
+        self.timers.cancel(Timer::Retry(index));
+        if cause.fault == Fault::HardReset {
+            self.timers.cancel(Timer::Restart(index));
+            self.drop_retained(index);
+        }
     }
 }
 
@@ -253,6 +275,7 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         import: Filter::reject_all(),
         export: Filter::reject_all(),
         allow_own_as: 0,
+        max_paths: None,
         ..config.clone()
     };
     fixed(old) != fixed(new)
@@ -275,5 +298,6 @@ fn ourselves(config: &Config) -> Neighbor {
         interface: None,
         import: Filter::accept_all(),
         generation: 0,
+        paths: [0; 2],
     }
 }

@@ -2,11 +2,10 @@
 //! order in which a peer's lines are tried.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cause::{Cause, Fault};
-use super::{DownReason, EndedBy, Output, Place, Speaker, Timer};
+use super::{Output, Place, Speaker, Timer};
 use crate::rib::path::PeerIndex;
 use crate::session::Quarantine;
 use crate::session::collision::Direction;
@@ -36,7 +35,7 @@ impl Speaker {
             self.session_down(now, at, cause);
         }
         if old >= State::OpenSent && new < State::OpenSent && event != Event::CollisionLost {
-            self.note_end(now, at, new, cause);
+            self.note_end(now, at, (old, new), cause);
         }
         for action in actions {
             self.act(now, at, old, *action, cause);
@@ -65,16 +64,8 @@ impl Speaker {
                 }
             }
             Action::NotifyUnexpected => {
-                let subcode = match old {
-                    State::OpenConfirm => fsm_error::OPEN_CONFIRM,
-                    State::Established => fsm_error::ESTABLISHED,
-                    State::Idle | State::Connect | State::Active | State::OpenSent => {
-                        fsm_error::OPEN_SENT
-                    }
-                };
                 if let Some(link) = self.link(at) {
-                    let unexpected = Notification::new(error::FINITE_STATE_MACHINE, subcode);
-                    link.outbox.notification(&unexpected);
+                    link.outbox.notification(&unexpected(old));
                 }
             }
             Action::Hangup => self.hang_up(at),
@@ -141,19 +132,26 @@ impl Speaker {
     }
 
     /// Decides when to try again after something ended.
-    fn note_end(&mut self, now: Instant, at: Place, new: State, cause: Option<&Cause>) {
+    fn note_end(
+        &mut self,
+        now: Instant,
+        at: Place,
+        (old, new): (State, State),
+        cause: Option<&Cause>,
+    ) {
         let Some(peer) = self.peers.get_mut(&at.peer) else { return };
         let fault = cause.map_or(Fault::Error, |cause| cause.fault);
-        peer.last_error = cause.map(|cause| cause.reason.clone()).or_else(|| {
-            let text = "the peer sent a message that does not fit the state".to_owned();
-            let code = Some((error::FINITE_STATE_MACHINE, 0));
-            Some(Arc::new(DownReason { by: EndedBy::Us, code, text }))
+        // Without a cause it was a message that the state does not expect.
+        let reason = cause.map(|cause| cause.reason.clone()).unwrap_or_else(|| {
+            let text = format!("the peer sent a message that does not fit the state {old}");
+            Cause::ours(Fault::Error, unexpected(old), text).reason
         });
+        peer.last_error = Some(reason);
         if new != State::Idle {
             return;
         }
         let wait = match fault {
-            Fault::Error => {
+            Fault::Error | Fault::Flood => {
                 peer.quarantine = Quarantine::Yes;
                 peer.idle_hold()
             }
@@ -256,4 +254,14 @@ impl Speaker {
     pub(super) fn local_address(&mut self, at: Place) -> Option<IpAddr> {
         self.link(at)?.local.map(|local| local.ip().to_canonical())
     }
+}
+
+/// RFC 6608: what to say of a message that the state does not expect.
+const fn unexpected(state: State) -> Notification {
+    let subcode = match state {
+        State::OpenConfirm => fsm_error::OPEN_CONFIRM,
+        State::Established => fsm_error::ESTABLISHED,
+        State::Idle | State::Connect | State::Active | State::OpenSent => fsm_error::OPEN_SENT,
+    };
+    Notification::new(error::FINITE_STATE_MACHINE, subcode)
 }

@@ -1,5 +1,6 @@
 //! From bytes to messages to routes.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use super::cause::{Cause, Fault};
@@ -11,8 +12,8 @@ use crate::session::collision::{self, Direction, Identity};
 use crate::session::negotiate;
 use crate::session::state::{Event, State};
 use crate::wire::{
-    self, Cease, Checked, Codec, FamilySet, Message, NextHop, Nlri, Notification, Open, PeerKind,
-    Refresh, RouteRefresh, Severity, Summary, Update,
+    self, Cease, Checked, Codec, Family, FamilySet, Message, NextHop, Nlri, Notification, Open,
+    PeerKind, Refresh, RouteRefresh, Severity, Summary, Update,
 };
 
 /// What is left to do with the stream of a connection.
@@ -210,7 +211,7 @@ impl Speaker {
                     self.note_fault(at, fault);
                 }
                 self.apply(at, update, &checked, scratch.block());
-                Stream::Open
+                self.limit_paths(now, at)
             }
         };
         self.scratch = scratch;
@@ -231,6 +232,25 @@ impl Speaker {
         let all = self.rib.neighbor(at.peer).generation.wrapping_add(1);
         let families = [family].into_iter().collect();
         self.sweeps.push_back(Sweep::new(at.peer, families, all));
+    }
+
+    /// Ends the session of a peer that sends more than it may.
+    fn limit_paths(&mut self, now: Instant, at: Place) -> Stream {
+        let max = self.peers.get(&at.peer).and_then(|peer| peer.config.max_paths);
+        let Some(max) = max.map(NonZeroU32::get) else { return Stream::Open };
+        let paths = self.rib.neighbor(at.peer).paths;
+        let Some(family) = Family::ALL.into_iter().find(|family| paths[family.index()] > max)
+        else {
+            return Stream::Open;
+        };
+        let mut notification = Notification::cease(Cease::MaximumPrefixes);
+        // RFC 4486 §4: the family and its limit.
+        let [high, low] = wire::AfiSafi::from(family).afi.to_be_bytes();
+        notification.data = [&[high, low, 1][..], &max.to_be_bytes()].concat();
+        let text = format!("the peer has sent more than {max} {family} paths");
+        let cause = Cause::ours(Fault::Flood, notification, text);
+        self.event(now, at, Event::Stop, Some(&cause));
+        Stream::Ended
     }
 
     /// Enters the routes of an UPDATE into the table.

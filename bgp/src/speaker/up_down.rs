@@ -193,6 +193,7 @@ impl Speaker {
             interface: config.interface.clone(),
             import: config.import.clone(),
             generation: before.map_or(0, |before| before.generation),
+            paths: before.map_or([0; 2], |before| before.paths),
         };
         if row == self.rib.neighbors.len() {
             self.rib.neighbors.push(neighbor);
@@ -220,7 +221,7 @@ fn retained(peer: &Peer, terms: &Terms, cause: Option<&Cause>) -> FamilySet {
     let graceful = match cause.map_or(Fault::Error, |cause| cause.fault) {
         Fault::Transport => true,
         Fault::Error | Fault::Cease => terms.survives_notification(),
-        Fault::HardReset => false,
+        Fault::HardReset | Fault::Flood => false,
     };
     if !graceful {
         return FamilySet::EMPTY;

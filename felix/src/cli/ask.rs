@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use ocicat_cni::daemon::{Refusal, Response};
 use ocicat_felix::api::{CheckView, PeerRow, PlanView, PolicyView, Query, RouteRow};
 use ocicat_felix::explain::Explanation;
+use ocicat_felix::inventory::Inventory;
 use ocicat_felix::tables;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -108,10 +109,22 @@ pub(super) fn plan(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn check(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
-    let view: CheckView = ask(socket, &Query::Check)?;
+    let mut view: CheckView = ask(socket, &Query::Check)?;
+    if let Some(ours) = &view.inventory {
+        view.failures.extend(second_opinion(ours));
+    }
     print(output, &view, check_text)?;
     let well = view.in_sync && view.problems.is_empty() && view.failures.is_empty();
     Ok(if well && view.waiting.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+}
+
+/// What the nft program sees otherwise than the agent, where that program is installed.
+fn second_opinion(ours: &Inventory) -> Vec<String> {
+    match Inventory::by_nft() {
+        Ok(None) => Vec::new(),
+        Ok(Some(nft)) => ours.differences(&nft),
+        Err(error) => vec![error],
+    }
 }
 
 fn check_text(view: &CheckView) -> String {
@@ -125,11 +138,17 @@ fn check_text(view: &CheckView) -> String {
         }
     };
     let difference: Vec<String> = view.difference.lines().map(str::to_owned).collect();
-    list(
-        "the kernel differs from what should be there; being repaired:",
-        "the kernel holds what it should",
-        &difference,
-    );
+    let holds = match &view.inventory {
+        None => "no kernel is programmed".to_owned(),
+        Some(table) => format!(
+            "the kernel holds what it should: {} chains, {} rules, {} sets and maps, {} elements",
+            table.chains.len(),
+            table.chains.values().sum::<usize>(),
+            table.sets.len(),
+            table.sets.values().sum::<usize>(),
+        ),
+    };
+    list("the kernel differs from what should be there; being repaired:", &holds, &difference);
     let problems: Vec<String> = view.problems.iter().map(ToString::to_string).collect();
     list("in the input:", "nothing is wrong with the input", &problems);
     if !view.failures.is_empty() {

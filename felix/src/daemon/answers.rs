@@ -17,6 +17,7 @@ use crate::api::{
 };
 use crate::dataplane::{Change, State};
 use crate::explain::{Question, explain};
+use crate::inventory::Inventory;
 use crate::nft::SetKind;
 use crate::tables;
 use crate::world::pod_key;
@@ -114,6 +115,14 @@ impl Daemon {
         }
     }
 
+    /// The kernel could not be read.
+    pub(super) fn refuse_checks(&mut self, problem: &std::io::Error) {
+        for reply in std::mem::take(&mut self.checks) {
+            let message = format!("the kernel cannot be read: {problem}");
+            refuse(reply, RefusalCode::Failed, message);
+        }
+    }
+
     fn check_view(&self, difference: String) -> CheckView {
         let interfaces = self.world.interfaces();
         let closed = interfaces.values().filter(|endpoint| !self.ruleset.has_endpoint(endpoint));
@@ -123,6 +132,7 @@ impl Daemon {
             problems: self.problems(),
             failures: self.failures.values().flatten().cloned().collect(),
             waiting: closed.map(|endpoint| pod_key(endpoint).to_string()).collect(),
+            inventory: self.mirror.as_ref().map(|mirror| Inventory::of(&mirror.table)),
         }
     }
 

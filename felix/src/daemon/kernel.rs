@@ -19,6 +19,9 @@ use crate::plan::ruleset::{TABLE, Update};
 /// The shortest and the longest wait before something that the kernel refused is tried again.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
+/// How often a route that could not be changed is tried again, if nothing else brings it up.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// What is waiting for the writer.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -275,6 +278,7 @@ impl Daemon {
             Some(Done::Read(Ok(state))) => self.compare(state),
             Some(Done::Read(Err(problem))) => {
                 error!(%problem, "the kernel cannot be read; trying again");
+                self.refuse_checks(&problem);
                 self.fail_for_a_while("read", vec![format!("reading the kernel: {problem}")]);
             }
             Some(Done::Applied(change, outcome, took)) => self.applied(&change, &outcome, took),
@@ -295,7 +299,7 @@ impl Daemon {
 
     /// The kernel as it is: the first time the mirror, later a comparison with it.
     fn compare(&mut self, state: State) {
-        match &self.mirror {
+        let difference = match &self.mirror {
             None => {
                 self.routes.hold(&state.routes);
                 info!(
@@ -304,22 +308,23 @@ impl Daemon {
                     routes = state.routes.len(),
                     "found in the kernel"
                 );
+                String::new()
             }
             Some(_) => self.note_drift(&state),
-        }
+        };
         self.mirror = Some(state);
         self.failures.remove("read");
+        self.answer_checks(&difference);
     }
 
     /// What is there is not what should be. Only when nothing is waiting to be applied was it somebody else.
-    fn note_drift(&mut self, state: &State) {
+    fn note_drift(&mut self, state: &State) -> String {
         let change = Change {
             nft: nft::diff(self.ruleset.table(), &state.table),
             routes: route::diff(&self.routes.all(), &state.routes),
         };
-        self.answer_checks(&change.to_string());
         if change.is_empty() {
-            return;
+            return String::new();
         }
         if self.pending.is_quiet() && !self.failures.contains_key("routes") {
             self.metrics.drift_repairs.inc();
@@ -327,6 +332,7 @@ impl Daemon {
         }
         self.pending.compare_rules();
         self.pending.compare_routes();
+        change.to_string()
     }
 
     fn applied(&mut self, change: &Change, outcome: &Outcome, took: Duration) {
@@ -407,7 +413,10 @@ impl Daemon {
 
     /// Comes back to what failed.
     pub(super) fn retry_failed(&mut self) {
-        self.pending.routes_at(self.failed_places.iter().copied());
+        if self.last_retry.elapsed() >= RETRY {
+            self.last_retry = Instant::now();
+            self.pending.routes_at(self.failed_places.iter().copied());
+        }
         if self.failures.contains_key("read") {
             self.pending.read = true;
         }

@@ -1,9 +1,9 @@
 //! The speaker's side of the loop.
 
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
-use ocicat_bgp::speaker::{Config, PeerName, Start, State as SessionState};
+use ocicat_bgp::speaker::{Config, Start};
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::Daemon;
 use crate::plan::peering;
@@ -132,32 +132,19 @@ impl Daemon {
                 let places = self.routes.release(family);
                 self.pending.routes_at(places);
             }
-            Event::PeerStateChanged { peer, old, new, reason } => {
-                let reason = reason.as_ref().map(ToString::to_string).unwrap_or_default();
-                log_session(&peer, old, new, &reason);
-            }
-            Event::Listening { address, local } => {
-                info!(%address, %local, "listening for BGP");
+            // The speaker's own thread has logged it.
+            Event::PeerStateChanged { .. } => {}
+            Event::Listening { .. } => {
                 self.failures.remove("listen");
             }
             Event::ListenFailed { address, error } => {
-                warn!(%address, error, "cannot listen for BGP; dialling goes on, and this is tried again");
                 let line = format!("listening for BGP on {address}: {error}");
                 self.failures.insert("listen", vec![line]);
             }
             Event::KeyRefused { address, peer, error } => {
-                warn!(%address, %peer, error, "the kernel does not take the peer's MD5 key");
+                let line = format!("the MD5 key of peer {peer} on {address}: {error}");
+                self.failures.entry("keys").or_default().push(line);
             }
         }
-    }
-}
-
-fn log_session(peer: &PeerName, old: SessionState, new: SessionState, reason: &str) {
-    if new == SessionState::Established {
-        info!(%peer, "session up");
-    } else if old == SessionState::Established {
-        warn!(%peer, reason, "session down");
-    } else {
-        tracing::debug!(%peer, %old, %new, reason, "session");
     }
 }

@@ -17,6 +17,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Config};
 use tokio::sync::mpsc;
+use tracing::info;
 
 use super::{Datastore, Event, Invalid, Key, Kind, Object, Parsed, Unusable};
 use crate::problem::Problem;
@@ -145,7 +146,8 @@ where
     S: Fn() -> futures::stream::BoxStream<'static, watcher::Result<watcher::Event<K>>> + Send,
     F: Fn(K) -> Read + Send,
 {
-    let mut state = Follower { kind, known: BTreeSet::new(), relisted: BTreeSet::new() };
+    let mut state =
+        Follower { kind, known: BTreeSet::new(), relisted: BTreeSet::new(), absence_told: false };
     loop {
         let outcome =
             follow_until_absent(&mut state, stream().default_backoff(), &read, &sender).await;
@@ -181,23 +183,21 @@ async fn follow_until_absent<K>(
                 }
                 messages
             }
-            Err(error) => {
-                let absent = is_absent(&error);
-                let message = if absent {
-                    format!("the API server has no {}; going on without", state.kind.api_version())
-                } else {
-                    format!("{error}; retrying")
-                };
-                failing = true;
-                let problem = Problem::new(&origin, "", message);
-                let event = Event::Problems { origin: origin.clone(), problems: vec![problem] };
-                let mut messages = vec![Message::Events(vec![event])];
-                if absent {
-                    messages.push(Message::Listed(state.kind));
-                    send(sender, messages).await?;
-                    return Ok(());
+            Err(error) if is_absent(&error) => {
+                // A cluster without Calico's kinds is a normal one: said once, and no problem.
+                if !std::mem::replace(&mut state.absence_told, true) {
+                    info!(
+                        kind = state.kind.name(),
+                        "the API server has no such kind; going on without"
+                    );
                 }
-                messages
+                return send(sender, vec![Message::Listed(state.kind)]).await;
+            }
+            Err(error) => {
+                failing = true;
+                let problem = Problem::new(&origin, "", format!("{error}; retrying"));
+                let event = Event::Problems { origin: origin.clone(), problems: vec![problem] };
+                vec![Message::Events(vec![event])]
             }
         };
         send(sender, messages).await?;
@@ -226,6 +226,7 @@ struct Follower {
     kind: Kind,
     known: BTreeSet<Key>,
     relisted: BTreeSet<Key>,
+    absence_told: bool,
 }
 
 impl Follower {

@@ -236,7 +236,7 @@ fn set_type(body: &[u8], flags: u32) -> Option<SetType> {
     let known = key_type(number).map(|key| SetType { key, kind, matching }).filter(|of| {
         of.kind != SetKind::Foreign
             && set_flags(*of) == flags
-            && usize::try_from(len).is_ok_and(|len| len == of.key.len())
+            && usize::try_from(len).is_ok_and(|len| len == of.key.width())
     });
     Some(known.unwrap_or(foreign))
 }

@@ -47,7 +47,7 @@ pub fn encode(transaction: &Transaction, generation: Option<u32>, first_seq: u32
         op: 0,
         last: 0,
     };
-    out.out.message(NFNL_MSG_BATCH_BEGIN, libc_request(0), first_seq, |w| {
+    out.out.message(NFNL_MSG_BATCH_BEGIN, request(0), first_seq, |w| {
         batch_header(w);
         if let Some(generation) = generation {
             w.be32(NFNL_BATCH_GENID, generation);
@@ -63,11 +63,11 @@ pub fn encode(transaction: &Transaction, generation: Option<u32>, first_seq: u32
         out.out.add_flags(out.last, NLM_F_ACK);
     }
     let end = out.seq.wrapping_add(1);
-    out.out.message(NFNL_MSG_BATCH_END, libc_request(0), end, batch_header);
+    out.out.message(NFNL_MSG_BATCH_END, request(0), end, batch_header);
     Batch { bytes: out.out.into_bytes(), first_seq, ops: out.ops }
 }
 
-fn libc_request(flags: u16) -> u16 {
+fn request(flags: u16) -> u16 {
     const NLM_F_REQUEST: u16 = 1;
     flags | NLM_F_REQUEST
 }
@@ -100,7 +100,7 @@ impl Encoder<'_> {
         self.seq = self.seq.wrapping_add(1);
         self.ops.push(self.op);
         self.last = self.out.len();
-        self.out.message(message_type(kind), libc_request(flags), self.seq, |w| {
+        self.out.message(message_type(kind), request(flags), self.seq, |w| {
             w.raw(&INET_HEADER);
             body(w);
         });
@@ -172,7 +172,7 @@ impl Encoder<'_> {
             w.string(NFTA_SET_NAME, name);
             w.be32(NFTA_SET_FLAGS, set_flags(of));
             w.be32(NFTA_SET_KEY_TYPE, key_type_number(of.key));
-            w.be32(NFTA_SET_KEY_LEN, length(of.key.len()));
+            w.be32(NFTA_SET_KEY_LEN, length(of.key.width()));
             if of.kind == SetKind::Verdicts {
                 w.be32(NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT);
             }

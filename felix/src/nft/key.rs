@@ -1,7 +1,7 @@
 //! What the elements of sets are keyed by: a few typed fields, kept as the bytes the kernel compares.
 //!
-//! An address of 100,000 is one small value without an allocation of its own (up to 22 bytes), so that
-//! two copies of a large table (desired and mirror) stay in the tens of megabytes.
+//! A key of up to 22 bytes is one small value without an allocation of its own, so that two copies of a
+//! table with 100,000 elements (desired and mirror) stay in the tens of megabytes.
 
 use std::{
     fmt,
@@ -93,13 +93,8 @@ impl KeyType {
     }
 
     /// The length of one key in bytes.
-    pub fn len(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.widths().map(|(_, width)| width).sum()
-    }
-
-    /// Never: a key has at least one field.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -327,7 +322,7 @@ mod tests {
         let key = Key::exact(&[Part::Proto(6), Part::Port(80)]);
         assert_eq!(key.as_bytes(), [6, 0, 0, 0, 0, 80, 0, 0]);
         assert_eq!(
-            KeyType::new(&[FieldType::InetProto, FieldType::InetService]).len(),
+            KeyType::new(&[FieldType::InetProto, FieldType::InetService]).width(),
             key.as_bytes().len()
         );
         assert_eq!(Key::exact(&[Part::Port(80)]).as_bytes(), [0, 80]);

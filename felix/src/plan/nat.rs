@@ -3,16 +3,18 @@
 //! As in Calico: a packet from a pool with `natOutgoing` to an address in no pool gets the node's address. Pools that are
 //! disabled count as destinations still; pools for load balancers alone do not.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
+use super::ranges;
 use super::ruleset::TABLE;
-use super::{disjoint_ipv4, disjoint_ipv6};
 use crate::datastore::calico::IpPoolSpec;
 use crate::datastore::{Key as ObjectKey, Kind};
 use crate::nft::statement::{in_set, masquerade, not_in};
 use crate::nft::{
-    Base, Chain, ChainType, Element, Field, FieldType, Hook, Key, KeyType, Matching, Name, Part,
-    Policy, Rule, Set, SetKind, SetType, Table,
+    Base, Chain, ChainType, Element, Family, Field, FieldType, Hook, Key, KeyType, Matching, Name,
+    Part, Policy, Rule, Set, SetKind, SetType, Table,
 };
 use crate::problem::Problem;
 use crate::world::World;
@@ -46,23 +48,13 @@ pub fn plan(world: &World) -> (Table, Vec<Problem>) {
             }
         }
     }
-    let mut rules = Vec::new();
-    rules.extend(translate(
-        &mut table,
-        "4",
-        Field::IpSaddr,
-        Field::IpDaddr,
-        disjoint_ipv4(&from),
-        disjoint_ipv4(&inside),
-    ));
-    rules.extend(translate(
-        &mut table,
-        "6",
-        Field::Ip6Saddr,
-        Field::Ip6Daddr,
-        disjoint_ipv6(&from),
-        disjoint_ipv6(&inside),
-    ));
+    let families = [Family::Ipv4, Family::Ipv6];
+    let rules: Vec<Rule> = families
+        .into_iter()
+        .filter_map(|family| {
+            translate(&mut table, family, &ranges(&from, family), &ranges(&inside, family))
+        })
+        .collect();
     if !rules.is_empty() {
         let base = Base {
             kind: ChainType::Nat,
@@ -81,21 +73,24 @@ fn is_for_pods(pool: &IpPoolSpec) -> bool {
 
 fn translate(
     table: &mut Table,
-    version: &str,
-    source: Field,
-    destination: Field,
-    from: Vec<IpNet>,
-    inside: Vec<IpNet>,
+    family: Family,
+    from: &[(IpAddr, IpAddr)],
+    inside: &[(IpAddr, IpAddr)],
 ) -> Option<Rule> {
     if from.is_empty() {
         return None;
     }
-    let field = if version == "4" { FieldType::Ipv4Addr } else { FieldType::Ipv6Addr };
+    let (version, field, source, destination) = match family {
+        Family::Ipv4 => (4, FieldType::Ipv4Addr, Field::IpSaddr, Field::IpDaddr),
+        Family::Ipv6 => (6, FieldType::Ipv6Addr, Field::Ip6Saddr, Field::Ip6Daddr),
+    };
     let of =
         SetType { key: KeyType::new(&[field]), kind: SetKind::Members, matching: Matching::Ranges };
-    let mut set = |name: &str, nets: Vec<IpNet>| -> Name {
+    let mut set = |name: &str, ranges: &[(IpAddr, IpAddr)]| -> Name {
         let name: Name = format!("{PREFIX}{name}{version}").into();
-        let elements = nets.into_iter().map(|net| Element::member(Key::range(&[Part::Net(net)])));
+        let elements = ranges
+            .iter()
+            .map(|(first, last)| Element::member(Key::range(&[Part::IpRange(*first, *last)])));
         table.sets.insert(name.clone(), Set::new(of).with(elements));
         name
     };
@@ -127,5 +122,66 @@ fn report_unhonoured(name: &str, pool: &IpPoolSpec, problems: &mut Vec<Problem>)
     ];
     for (field, _, message) in set.into_iter().filter(|(_, is_set, _)| *is_set) {
         problems.push(Problem::new(ObjectKey::cluster(Kind::IpPool, name), field, message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datastore::{Event, Object};
+    use serde_json::json;
+
+    fn check(pools: &[serde_json::Value], expected: &[&str]) {
+        let mut world = World::new("n1");
+        for (number, spec) in pools.iter().enumerate() {
+            let object = json!({
+                "apiVersion": "projectcalico.org/v3", "kind": "IPPool",
+                "metadata": {"name": format!("p{number}")}, "spec": spec,
+            });
+            world.apply(Event::Put(Box::new(Object::parse(object).unwrap().object)));
+        }
+        let (table, problems) = plan(&world);
+        let change = crate::nft::diff(&table, &Table::new(TABLE)).to_string();
+        let rules = change.lines().filter(|line| line.contains("rule") || line.contains("element"));
+        let mut lines: Vec<String> =
+            rules.map(|line| line.replace("inet ocicat nat-", "")).collect();
+        lines.extend(problems.iter().map(|problem| format!("! {problem}")));
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn nothing_is_translated_unless_a_pool_asks() {
+        check(&[], &[]);
+        check(&[json!({"cidr": "10.65.0.0/16"})], &[]);
+    }
+
+    #[test]
+    fn what_leaves_every_pool_is_translated_where_its_pool_asks() {
+        check(
+            &[
+                json!({"cidr": "10.65.0.0/16", "natOutgoing": true}),
+                json!({"cidr": "10.66.0.0/16", "disabled": true}),
+                json!({"cidr": "192.0.2.0/24", "allowedUses": ["LoadBalancer"]}),
+            ],
+            &[
+                "add rule postrouting ip saddr @nat-from4 ip daddr != @nat-pools4 masquerade fully-random",
+                "add element from4 { 10.65.0.0/16 }",
+                "add element pools4 { 10.65.0.0-10.66.255.255 }",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_or_honoured_is_named() {
+        check(
+            &[
+                json!({"cidr": "10.65.0.0/99", "natOutgoing": true}),
+                json!({"cidr": "10.66.0.0/16", "vxlanMode": "Always"}),
+            ],
+            &[
+                "! IPPool p0: spec.cidr: \"10.65.0.0/99\" is not a CIDR; the pool is ignored",
+                "! IPPool p1: spec.vxlanMode: no tunnels in this version; packets are routed",
+            ],
+        );
     }
 }

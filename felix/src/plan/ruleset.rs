@@ -7,8 +7,8 @@
 //! forward     from-pod: interface -> chain of its egress group    (unknown interface: drop)
 //!             to-pod:   interface -> chain of its ingress group   (unknown interface: drop)
 //! input       from-pod, as in forward, after neighbour discovery
-//! group       protocol . port -> chain of a table                 (no such port: drop)
-//! table       address of the other side -> return, or drop
+//! group       port . protocol -> chain of a peer table            (no such port: drop)
+//! peers       address of the other side in a set? return; in a block? return; else drop
 //! ```
 //!
 //! Allow is `return`, so that both ends of a connection between two pods of one node are asked. Names of groups and
@@ -188,33 +188,34 @@ impl Ruleset {
         transaction: &mut Transaction,
     ) {
         for (address, change) in elements {
-            let (name, of) = peers::address_map(id, *address);
-            let after = change.after.map(peers::verdict);
-            self.set_element(&name, of, Key::from(*address), after, transaction);
+            for (answer, name, of) in peers::address_sets(id, *address) {
+                let wanted = (change.after == Some(answer)).then_some(None);
+                self.set_element(&name, of, Key::from(*address), wanted, transaction);
+            }
         }
     }
 
-    /// Writes one element of a map, or removes it, here and in the transaction.
+    /// Writes one element of a set or a map, or removes it, here and in the transaction.
     fn set_element(
         &mut self,
         name: &Name,
         of: SetType,
         key: Key,
-        verdict: Option<Verdict>,
+        wanted: Option<Option<Verdict>>,
         transaction: &mut Transaction,
     ) {
         let Some(set) = self.table.sets.get_mut(name) else { return };
-        let before = set.elements.get(&key).cloned();
-        if before == verdict.clone().map(Some) {
+        let before = set.elements.get(&key);
+        if before == wanted.as_ref() {
             return;
         }
         if before.is_some() {
             set.elements.remove(&key);
             transaction.delete_elements(name.clone(), of, [key.clone()]);
         }
-        if let Some(verdict) = verdict {
-            set.elements.insert(key.clone(), Some(verdict.clone()));
-            transaction.add_elements(name.clone(), of, [Element::verdict(key, verdict)]);
+        if let Some(verdict) = wanted {
+            set.elements.insert(key.clone(), verdict.clone());
+            transaction.add_elements(name.clone(), of, [Element { key, verdict }]);
         }
     }
 
@@ -247,7 +248,7 @@ impl Ruleset {
         let old = before.map_or(&none, |interface| &interface.addresses).clone();
         let new = wanted.as_ref().map_or(&none, |interface| &interface.addresses);
         for address in old.difference(new) {
-            self.set_source(name, *address, transaction, Presence::Absent);
+            self.set_source(name, *address, None, transaction);
         }
         for direction in Direction::BOTH {
             let map = match direction {
@@ -255,13 +256,13 @@ impl Ruleset {
                 Direction::Egress => FROM_POD,
             };
             let verdict = wanted.as_ref().map(|interface| {
-                interface.policy.group(direction).map_or(Verdict::Return, group::verdict)
+                Some(interface.policy.group(direction).map_or(Verdict::Return, group::verdict))
             });
             let key = Key::exact(&[Part::Ifname(name)]);
             self.set_element(&map.into(), base::interface_map(), key, verdict, transaction);
         }
         for address in new.difference(&old) {
-            self.set_source(name, *address, transaction, Presence::Present);
+            self.set_source(name, *address, Some(None), transaction);
         }
         match wanted {
             Some(interface) => self.interfaces.insert(name.to_owned(), interface),
@@ -273,30 +274,13 @@ impl Ruleset {
         &mut self,
         interface: &str,
         address: IpAddr,
+        wanted: Option<Option<Verdict>>,
         transaction: &mut Transaction,
-        presence: Presence,
     ) {
         let name: Name = if address.is_ipv4() { SOURCES4 } else { SOURCES6 }.into();
-        let of = base::sources(address);
         let key = Key::exact(&[Part::Ifname(interface), Part::Ip(address)]);
-        let Some(set) = self.table.sets.get_mut(&name) else { return };
-        match presence {
-            Presence::Present => {
-                set.elements.insert(key.clone(), None);
-                transaction.add_elements(name, of, [Element::member(key)]);
-            }
-            Presence::Absent => {
-                set.elements.remove(&key);
-                transaction.delete_elements(name, of, [key]);
-            }
-        }
+        self.set_element(&name, base::sources(address), key, wanted, transaction);
     }
-}
-
-#[derive(Clone, Copy)]
-enum Presence {
-    Present,
-    Absent,
 }
 
 /// What the table should say of an interface; nothing while its pod or its policy is not known.

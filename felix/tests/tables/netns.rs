@@ -2,15 +2,20 @@
 
 use std::{process::Command, thread};
 
-/// Runs `test` on a thread in a fresh network namespace, which goes with the thread. Skips it, and says
-/// so, where that is impossible.
-pub(crate) fn in_fresh_namespace(test: impl FnOnce() + Send) {
+/// Runs `test`, which needs these programs, on a thread in a fresh network namespace, which goes with the
+/// thread. Skips it, and says so, where that is impossible.
+pub(crate) fn in_fresh_namespace(programs: &[&str], test: impl FnOnce() + Send) {
     if std::env::var_os("OCICAT_NO_KERNEL_TESTS").is_some() {
         eprintln!("skipped: OCICAT_NO_KERNEL_TESTS is set");
         return;
     }
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: a network namespace needs root");
+        return;
+    }
+    let missing = |program: &&&str| Command::new(program).arg("-V").output().is_err();
+    if let Some(program) = programs.iter().find(missing) {
+        eprintln!("skipped: {program} is not installed");
         return;
     }
     let run = || {

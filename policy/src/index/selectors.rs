@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::anchor::Anchors;
 use crate::evaluate::numbers_on;
 use crate::flatten::PortName;
-use crate::model::{NamespaceSelector, Pod, PodKey, PodSelector, Transport, World};
+use crate::model::{NamespaceSelector, Pod, PodKey, PodNetwork, PodSelector, Transport, World};
 
 /// A selector in use. Numbers are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ impl Selectors {
         }
         let id = SelectorId(self.next);
         self.next += 1;
-        let members: HashSet<PodKey> = scan(world, selector).collect();
+        let members = scan(world, selector);
         for key in &members {
             // The newest number is the largest, so the list stays ascending.
             self.of_pod.entry(key.clone()).or_default().push(id);
@@ -222,18 +222,29 @@ impl Selectors {
     }
 }
 
-/// The pods that a selector selects, looking only into its namespaces.
-fn scan<'a>(world: &'a World, selector: &'a PodSelector) -> impl Iterator<Item = PodKey> {
-    let whole = matches!(selector.namespaces, NamespaceSelector::Any);
-    let named = match &selector.namespaces {
-        NamespaceSelector::Named(name) => vec![name],
-        NamespaceSelector::Labelled(labels) => {
-            let all = world.namespaces.values();
-            all.filter(|one| labels.matches(&one.labels)).map(|one| &one.name).collect()
-        }
-        NamespaceSelector::Any => Vec::new(),
+/// The pods that a selector selects, looking only into its namespaces, and once at labels that many pods
+/// share.
+fn scan(world: &World, selector: &PodSelector) -> HashSet<PodKey> {
+    let mut known: HashMap<usize, bool> = HashMap::new();
+    let mut selects = |pod: &Pod| {
+        let matches = || selector.pods.matches(&pod.labels);
+        pod.network == PodNetwork::Own && *known.entry(pod.labels.place()).or_insert_with(matches)
     };
-    let inside = named.into_iter().flat_map(|name| world.pods_in(name));
-    let everywhere = world.pods.values().filter(move |_| whole);
-    inside.chain(everywhere).filter(|pod| world.selects(selector, pod)).map(|pod| pod.key.clone())
+    let mut members = HashSet::new();
+    let mut look = |pod: &Pod| {
+        if selects(pod) {
+            members.insert(pod.key.clone());
+        }
+    };
+    match &selector.namespaces {
+        NamespaceSelector::Any => world.pods.values().for_each(look),
+        NamespaceSelector::Named(name) => world.pods_in(name).for_each(look),
+        NamespaceSelector::Labelled(labels) => {
+            let namespaces = world.namespaces.values();
+            for namespace in namespaces.filter(|one| labels.matches(&one.labels)) {
+                world.pods_in(&namespace.name).for_each(&mut look);
+            }
+        }
+    }
+    members
 }

@@ -32,7 +32,7 @@ pub(super) fn keys_at(
     owners: &BTreeSet<(IpAddr, PodKey)>,
     address: IpAddr,
 ) -> impl Iterator<Item = &PodKey> {
-    let first = (address, PodKey::new("", ""));
+    let first = (address, PodKey { namespace: Arc::default(), name: Arc::default() });
     owners.range(first..).take_while(move |(at, _)| *at == address).map(|(_, key)| key)
 }
 

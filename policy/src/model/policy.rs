@@ -198,7 +198,7 @@ impl fmt::Display for PolicyKey {
 pub struct Policy {
     /// Its name.
     pub key: PolicyKey,
-    /// The tier it sits in; see [`World::tier`] for one that does not exist.
+    /// The tier it sits in; see [`World::tier`](super::World::tier) for one that does not exist.
     pub tier: Arc<str>,
     /// Its place in the tier; policies with the same order follow each other by name.
     pub order: Order,

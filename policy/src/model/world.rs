@@ -40,7 +40,8 @@ impl World {
 
     /// The pods of a namespace.
     pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
-        let pods = self.pods.range(PodKey::new(namespace, "")..).map(|(_, pod)| pod);
+        let first = PodKey { namespace: namespace.into(), name: Arc::default() };
+        let pods = self.pods.range(first..).map(|(_, pod)| pod);
         pods.take_while(move |pod| *pod.key.namespace == *namespace)
     }
 

@@ -19,6 +19,8 @@ enum Change {
     Withdraw { node: usize, prefix: usize },
     Cut { a: usize, b: usize },
     Filter { node: usize, peer: usize, reject: Option<usize> },
+    Restart { node: usize },
+    Block { from: usize, to: usize },
     Wait { millis: u64 },
 }
 
@@ -31,6 +33,8 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (node.clone(), prefix.clone())
             .prop_map(|(node, prefix)| Change::Withdraw { node, prefix }),
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Change::Cut { a, b }),
+        1 => node.clone().prop_map(|node| Change::Restart { node }),
+        1 => (node.clone(), node.clone()).prop_map(|(from, to)| Change::Block { from, to }),
         1 => (node.clone(), node, prop::option::of(prefix))
             .prop_map(|(node, peer, reject)| Change::Filter { node, peer, reject }),
         2 => (0u64..30).prop_map(|millis| Change::Wait { millis }),
@@ -163,9 +167,14 @@ fn run(seed: u64, changes: &[Change]) {
                 };
                 sim.with(node, |speaker, now| speaker.configure(now, configs[node].clone()));
             }
+            Change::Restart { node } => {
+                sim.restart(node, configs[node].clone(), crate::speaker::Start::Restarting);
+            }
+            Change::Block { from, to } => sim.block(from, to),
             Change::Wait { millis } => sim.run_for(Duration::from_millis(millis)),
         }
     }
+    sim.unblock();
     sim.run_until_quiet();
     check_adjacent(&sim, NODES);
     for (number, origins) in origins.iter().enumerate() {
@@ -188,8 +197,6 @@ fn run(seed: u64, changes: &[Change]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn speakers_come_to_what_a_naive_recomputation_says(
         seed in any::<u64>(),

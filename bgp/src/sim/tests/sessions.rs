@@ -203,3 +203,21 @@ fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
     speaker.handle_timeout(end);
     assert_eq!(peer_at(&speaker, end).last_error.unwrap().code, Some((8, 0)));
 }
+
+#[test]
+fn a_peer_that_sends_more_than_it_may_has_to_wait() {
+    let mut configs = pair();
+    configs[1].originated.insert(own(70), Originated::default());
+    peer_of(&mut configs[0]).max_paths = Some(asn(2));
+    let mut sim = network(1, configs.clone());
+    assert_eq!(routes(&sim, 0).len(), 2);
+    sim.with(1, |speaker, now| speaker.originate(now, own(71), &Originated::default()));
+    sim.run_for(Duration::from_millis(10));
+    let (by, code, text) = last_error(&sim, 0);
+    assert_eq!((by, code), (EndedBy::Us, Some((6, 1))));
+    assert_eq!(text, "the peer has sent more than 2 ipv4-unicast paths");
+    assert!(routes(&sim, 0).is_empty());
+    sim.with(1, |speaker, now| speaker.withdraw(now, own(71)));
+    sim.run_until_quiet();
+    assert_eq!(routes(&sim, 0).len(), 2);
+}

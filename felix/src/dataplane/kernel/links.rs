@@ -109,6 +109,10 @@ pub fn addresses() -> io::Result<Vec<Address>> {
 /// `struct ifinfomsg` and its attributes.
 pub(super) fn parse_link(payload: &[u8]) -> Option<Link> {
     let (header, attributes) = payload.split_at_checked(16)?;
+    // Bridges announce their ports in the same form, under their own family.
+    if header[0] != AF_UNSPEC {
+        return None;
+    }
     let flags = ne32(&header[8..])?;
     let kind = find(attributes, IFLA_LINKINFO)
         .and_then(|info| find(info, IFLA_INFO_KIND))

@@ -142,6 +142,8 @@ impl Monitor {
         }
         match result {
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                // What comes next is news again, whatever was known before.
+                self.links.clear();
                 events.push(Event::Lost);
                 Ok(())
             }

@@ -61,7 +61,8 @@ impl KernelRoutes {
     /// When the kernel cannot be asked.
     pub fn read(&mut self) -> io::Result<Routes> {
         let links = dump_links(&mut self.socket)?;
-        let names = links.into_iter().map(|link| (link.index, link.name)).collect();
+        let names: HashMap<_, _> = links.into_iter().map(|l| (l.index, l.name)).collect();
+        let name = |index| names.get(&index).cloned();
         let mut routes = Routes::new();
         for family in [AF_INET, AF_INET6] {
             let (protocol, table) = (PROTOCOL, RT_TABLE_MAIN);
@@ -70,7 +71,7 @@ impl KernelRoutes {
                 RTM_GETROUTE,
                 |w| header.put(w),
                 |_, payload| {
-                    if let Some((PROTOCOL, route)) = parse_route(payload, &names) {
+                    if let Some((PROTOCOL, route)) = parse_route(payload, &name) {
                         routes.insert(route.key(), route);
                     }
                 },
@@ -185,8 +186,10 @@ impl KernelRoutes {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn resolve(&mut self, address: IpAddr) -> io::Result<Option<Resolved>> {
-        let links = dump_links(&mut self.socket)?;
-        let names = links.into_iter().map(|link| (link.index, link.name)).collect();
+        let name = |index| {
+            let name = nix::net::if_::if_indextoname(index).ok()?;
+            name.to_str().ok().map(Arc::from)
+        };
         let header = RouteHeader {
             family: family_of(address),
             destination_len: host_len(address),
@@ -200,7 +203,7 @@ impl KernelRoutes {
             put_ip(w, RTA_DST, address);
         };
         let asked = self.socket.request(RTM_GETROUTE, 0, body, |_, payload| {
-            found = parse_route(payload, &names);
+            found = parse_route(payload, &name);
         });
         match asked {
             Err(error) if is_unreachable(&error) => return Ok(None),
@@ -392,12 +395,15 @@ pub(super) fn parse_key(payload: &[u8]) -> Option<(u8, RouteKey)> {
     Some((protocol, RouteKey { destination: IpNet::new(address, len).ok()?, metric }))
 }
 
+/// The name of the interface with this index.
+type NameOf<'a> = dyn Fn(u32) -> Option<Arc<str>> + 'a;
+
 /// The route of a message, with its protocol. `None` when it is not one that we could have made.
-fn parse_route(payload: &[u8], names: &HashMap<u32, Arc<str>>) -> Option<(u8, Route)> {
+fn parse_route(payload: &[u8], name: &NameOf<'_>) -> Option<(u8, Route)> {
     let (protocol, RouteKey { destination, metric }) = parse_key(payload)?;
     let (header, body) = payload.split_at_checked(12)?;
     let kind = match header[7] {
-        RTN_UNICAST => RouteKind::Unicast(parse_hops(body, ne32(&header[8..])?, names)?),
+        RTN_UNICAST => RouteKind::Unicast(parse_hops(body, ne32(&header[8..])?, name)?),
         RTN_BLACKHOLE => RouteKind::Blackhole,
         _ => return None,
     };
@@ -405,11 +411,10 @@ fn parse_route(payload: &[u8], names: &HashMap<u32, Arc<str>>) -> Option<(u8, Ro
     Some((protocol, Route { destination, metric, kind, source }))
 }
 
-fn parse_hops(body: &[u8], flags: u32, names: &HashMap<u32, Arc<str>>) -> Option<Vec<NextHop>> {
+fn parse_hops(body: &[u8], flags: u32, name: &NameOf<'_>) -> Option<Vec<NextHop>> {
     let onlink = |flags: u32| {
         if flags & u32::from(RTNH_F_ONLINK) == 0 { Onlink::No } else { Onlink::Yes }
     };
-    let name = |index| names.get(&index).cloned();
     let Some(mut list) = find(body, RTA_MULTIPATH) else {
         let interface = name(find(body, RTA_OIF).and_then(ne32)?)?;
         return Some(vec![NextHop { gateway: gateway(body), interface, onlink: onlink(flags) }]);

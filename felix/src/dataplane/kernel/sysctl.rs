@@ -66,11 +66,35 @@ impl Setting {
 }
 
 /// What the node needs as a router.
+///
+/// A kernel that forwards IPv6 stops listening to router advertisements where `accept_ra` is 1: a node that
+/// has its default route from one would lose it. 2 means "even when forwarding".
 pub fn for_node() -> Vec<Setting> {
-    vec![
-        Setting::new("net/ipv4/ip_forward", "1", Absence::Failure),
-        Setting::new("net/ipv6/conf/all/forwarding", "1", Absence::Fine),
-    ]
+    let mut settings = vec![Setting::new("net/ipv4/ip_forward", "1", Absence::Failure)];
+    let listening = interfaces_with_ipv6().into_iter().filter(|name| accepts_advertisements(name));
+    settings.extend(
+        listening.map(|name| {
+            Setting::new(format!("net/ipv6/conf/{name}/accept_ra"), "2", Absence::Fine)
+        }),
+    );
+    settings.push(Setting::new("net/ipv6/conf/all/forwarding", "1", Absence::Fine));
+    settings
+}
+
+fn interfaces_with_ipv6() -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc/sys/net/ipv6/conf") else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    // New interfaces start from "default": pods' are new, and must not listen.
+    let mut names: Vec<_> = names.filter(|name| name != "all" && name != "default").collect();
+    names.sort();
+    names
+}
+
+/// Whether the interface listens now and would not when the node forwards.
+fn accepts_advertisements(interface: &str) -> bool {
+    let value = |key| fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{interface}/{key}"));
+    let is = |key, wanted: &str| value(key).is_ok_and(|text| text.trim() == wanted);
+    is("accept_ra", "1") && is("forwarding", "0")
 }
 
 /// What the node's end of a pod's interface needs. To be written each time the interface comes up: the

@@ -69,8 +69,8 @@ fn a_policy_becomes_a_group_with_its_ports_and_its_peers() {
     for line in [
         format!("add rule inet ocicat group-{group} th dport . meta l4proto vmap @ports-{group}"),
         format!("add rule inet ocicat group-{group} counter drop"),
-        format!("add rule inet ocicat peers-in-{table} ip saddr vmap @pods4-{table}"),
-        format!("add element inet ocicat pods4-{table} {{ 10.65.1.2 : return }}"),
+        format!("add rule inet ocicat peers-in-{table} ip saddr @pods4-{table} return"),
+        format!("add element inet ocicat pods4-{table} {{ 10.65.1.2 }}"),
         format!("add element inet ocicat ports-{group} {{ 5432 . tcp : goto peers-in-{table} }}"),
         format!("\"{db}\" : goto group-{group}"),
         format!("\"{web}\" : return"),
