@@ -267,6 +267,7 @@ impl Daemon {
         }
         debug!(%change, "applying");
         self.waiters.planned(&self.ruleset);
+        self.applying_since = self.dirty_since.take();
         Some(change)
     }
 
@@ -352,6 +353,9 @@ impl Daemon {
                 self.failures.remove("rules");
                 self.pending.failing = None;
                 self.pending.applied_once = true;
+                if let Some(since) = self.applying_since.take() {
+                    self.metrics.event_to_applied_seconds.observe(since.elapsed().as_secs_f64());
+                }
                 self.note_route_failures(outcome);
                 self.answer_planned(outcome);
             }
@@ -359,6 +363,7 @@ impl Daemon {
         }
     }
 
+    /// A pod's route is wanted a moment before the plugin has its interface up: only what fails again is news.
     fn note_route_failures(&mut self, outcome: &Outcome) {
         let lines: Vec<String> = outcome
             .routes
@@ -367,15 +372,14 @@ impl Daemon {
             .collect();
         self.metrics.route_failures.set(i64::try_from(lines.len()).unwrap_or(i64::MAX));
         self.failed_places = outcome.routes.iter().map(|failure| failure.route.key()).collect();
-        for line in &lines {
-            let known = self.failures.get("routes").is_some_and(|before| before.contains(line));
-            if !known {
+        let before = self.failures.remove("routes").unwrap_or_default();
+        for line in lines.iter().filter(|line| before.contains(line)) {
+            if self.warned.insert(line.clone()) {
                 warn!(route = line, "a route could not be changed");
             }
         }
-        if lines.is_empty() {
-            self.failures.remove("routes");
-        } else {
+        self.warned.retain(|line| lines.contains(line));
+        if !lines.is_empty() {
             self.failures.insert("routes", lines);
         }
     }
