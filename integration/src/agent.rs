@@ -29,6 +29,7 @@ pub(crate) struct Agent {
     netns: Netns,
     binaries: Binaries,
     datastore: PathBuf,
+    kubeconfig: Option<PathBuf>,
     directory: PathBuf,
     process: Option<Child>,
 }
@@ -53,7 +54,14 @@ impl Agent {
     ) -> Result<Self> {
         fs::create_dir_all(directory.join("state"))?;
         let datastore = datastore.to_owned();
-        Ok(Self { node: node.to_owned(), netns, binaries, datastore, directory, process: None })
+        let (node, kubeconfig, process) = (node.to_owned(), None, None);
+        Ok(Self { node, netns, binaries, datastore, kubeconfig, directory, process })
+    }
+
+    /// Has the agent ask an API server from its next start on, not a directory.
+    pub(crate) fn watch_cluster(&mut self, kubeconfig: PathBuf) {
+        self.datastore = "kubernetes".into();
+        self.kubeconfig = Some(kubeconfig);
     }
 
     pub(crate) fn netns(&self) -> &Netns {
@@ -98,6 +106,9 @@ impl Agent {
             .arg(&self.datastore)
             .arg("--state-dir")
             .arg(self.state());
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.arg("--kubeconfig").arg(kubeconfig);
+        }
         command
     }
 

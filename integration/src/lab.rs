@@ -294,7 +294,7 @@ fn without_status(mut object: Object) -> Object {
     object
 }
 
-fn with_addresses(mut object: Object, addresses: &[IpAddr]) -> Object {
+pub(crate) fn with_addresses(mut object: Object, addresses: &[IpAddr]) -> Object {
     let all: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address })).collect();
     object.0["status"] = json!({ "phase": "Running", "podIP": addresses.first(), "podIPs": all });
     object

@@ -9,6 +9,7 @@ mod bird;
 mod demo;
 mod fib;
 mod gobgp;
+mod kubernetes;
 mod lab;
 mod matrix;
 mod netns;

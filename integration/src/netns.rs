@@ -97,7 +97,7 @@ impl Netns {
 
     /// Runs lines of `ip` commands inside, in one process; the first that fails ends it.
     pub(crate) fn ip(&self, lines: &str) -> Result<()> {
-        feed(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), lines)
+        feed(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), lines).map(drop)
     }
 
     /// Writes a setting under `/proc/sys` inside.
@@ -159,8 +159,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Runs a program that reads `input`.
-pub(crate) fn feed(command: &mut Command, input: &str) -> Result<()> {
+/// Runs a program that reads `input`; gives its standard output.
+pub(crate) fn feed(command: &mut Command, input: &str) -> Result<String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
     // A program that stops reading explains itself by its exit code.
@@ -170,5 +170,5 @@ pub(crate) fn feed(command: &mut Command, input: &str) -> Result<()> {
         let complaint = String::from_utf8_lossy(&done.stderr);
         bail!("{command:?}: {}: {}\n{input}", done.status, complaint.trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }

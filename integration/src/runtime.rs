@@ -17,6 +17,8 @@ pub(crate) struct Sandbox {
     pub(crate) namespace: String,
     pub(crate) pod: String,
     pub(crate) container: String,
+    /// The pod's UID, if the runtime passes it.
+    pub(crate) uid: Option<String>,
     pub(crate) netns: Netns,
 }
 
@@ -52,16 +54,20 @@ impl Sandbox {
             pod: pod.to_owned(),
             // Unique, as the plugin knows attachments by it.
             container: netns.to_owned(),
+            uid: None,
             netns: Netns::create(netns)?,
         })
     }
 
     /// Runs the plugin on the node of `agent`.
     pub(crate) fn call(&self, agent: &Agent, call: &Call<'_>) -> Result<Answer> {
-        let arguments = format!(
+        let mut arguments = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={}",
             self.namespace, self.pod, self.container
         );
+        if let Some(uid) = &self.uid {
+            arguments.push_str(&format!(";K8S_POD_UID={uid}"));
+        }
         let mut command = Command::new(&agent.binaries().plugin);
         command
             .env_clear()

@@ -8,7 +8,7 @@ use crate::binaries::{Binaries, Profile};
 use crate::progress::{Mark, Progress, format_duration};
 use crate::run::{Kept, sweep};
 use crate::supervise::{End, supervise};
-use crate::{setup, suite};
+use crate::{kubernetes, setup, suite};
 
 /// Prints the names of the lab tests.
 pub(crate) fn list() -> Result<ExitCode> {
@@ -127,6 +127,11 @@ fn lab_tests(progress: &Progress, tally: &mut Tally, filter: &str) -> Result<()>
         suite::all().filter(|test| test.name.contains(filter)).collect();
     if chosen.is_empty() {
         bail!("no lab test has {filter:?} in its name; `cargo lab test --list` shows them");
+    }
+    if chosen.iter().any(|test| test.name.starts_with("kubernetes:")) {
+        progress.step("build kube-apiserver into the cache (once; some minutes)", || {
+            kubernetes::build()
+        })?;
     }
     for test in chosen {
         let start = std::time::Instant::now();

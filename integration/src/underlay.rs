@@ -71,7 +71,8 @@ fn client_gateways(spec: &Spec) -> [std::net::IpAddr; 2] {
     [ipv4.into(), ipv6.into()]
 }
 
-fn connect(router: &Netns, port: &str, machine: &Netns) -> Result<()> {
+/// A link between a port of the router and the interface `eth0` of a machine.
+pub(crate) fn connect(router: &Netns, port: &str, machine: &Netns) -> Result<()> {
     // Without duplicate address detection an address works at once; a lab has no duplicates.
     machine.sysctl("net.ipv6.conf.default.accept_dad", "0")?;
     router.sysctl("net.ipv6.conf.default.accept_dad", "0")?;

@@ -6,6 +6,7 @@
 mod drift;
 mod input;
 mod interop;
+mod kubernetes;
 mod plugin;
 mod policy;
 mod restart;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         restart::TESTS,
         drift::TESTS,
         input::TESTS,
+        kubernetes::TESTS,
     ]
     .into_iter()
     .flatten()
