@@ -8,6 +8,7 @@ mod answers;
 mod endpoints;
 mod kernel;
 mod peering;
+mod pending;
 mod planning;
 mod waiters;
 mod writer;
@@ -33,8 +34,8 @@ use crate::plan::routes::{RoutePlan, Ways};
 use crate::plan::ruleset::Ruleset;
 use crate::problem::Problem;
 use crate::world::World;
-use kernel::Pending;
 use peering::Speaker;
+use pending::Pending;
 use waiters::Waiters;
 use writer::Writer;
 
