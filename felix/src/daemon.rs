@@ -8,6 +8,7 @@ mod answers;
 mod endpoints;
 mod kernel;
 mod peering;
+mod pending;
 mod planning;
 mod waiters;
 mod writer;
@@ -33,8 +34,8 @@ use crate::plan::routes::{RoutePlan, Ways};
 use crate::plan::ruleset::Ruleset;
 use crate::problem::Problem;
 use crate::world::World;
-use kernel::Pending;
 use peering::Speaker;
+use pending::Pending;
 use waiters::Waiters;
 use writer::Writer;
 
@@ -69,7 +70,7 @@ pub struct Health {
     /// When the loop last came round.
     pub alive: Instant,
     /// Why the node is not ready; empty when it is.
-    pub missing: Vec<&'static str>,
+    pub missing: Vec<String>,
 }
 
 /// How the daemon is talked to.
@@ -103,6 +104,11 @@ pub struct Daemon {
     /// Where routes could not be changed the last time.
     failed_places: BTreeSet<RouteKey>,
     last_retry: Instant,
+    /// Routes that were warned of and still cannot be changed.
+    warned: BTreeSet<String>,
+    /// When the oldest event came that is not in the kernel yet: waiting, and under way.
+    dirty_since: Option<Instant>,
+    applying_since: Option<Instant>,
     /// What we believe the kernel holds.
     mirror: Option<State>,
     datastore_synced: bool,
@@ -141,8 +147,10 @@ impl Daemon {
     pub fn new(config: AgentConfig, parts: Parts) -> std::io::Result<(Self, Doors)> {
         let writer = parts.dataplane.map(Writer::spawn).transpose()?;
         let (sender, requests) = mpsc::channel(256);
-        let (health, watcher) =
-            watch::channel(Health { alive: Instant::now(), missing: vec!["everything"] });
+        let (health, watcher) = watch::channel(Health {
+            alive: Instant::now(),
+            missing: vec!["the daemon is starting".to_owned()],
+        });
         let daemon = Self {
             world: World::new(config.node.clone()),
             phase: Phase::Starting,
@@ -152,6 +160,9 @@ impl Daemon {
             routes: RoutePlan::default(),
             failed_places: BTreeSet::new(),
             last_retry: Instant::now(),
+            warned: BTreeSet::new(),
+            dirty_since: None,
+            applying_since: None,
             mirror: None,
             datastore_synced: false,
             writer,
@@ -225,6 +236,7 @@ impl Daemon {
     }
 
     fn take_events(&mut self, events: Vec<Event>) {
+        self.dirty_since.get_or_insert_with(Instant::now);
         for event in events {
             match event {
                 Event::Synced => {
@@ -260,19 +272,19 @@ impl Daemon {
     }
 
     /// What has not been done yet at least once.
-    fn missing(&self) -> Vec<&'static str> {
+    fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        if !self.datastore_synced {
-            missing.push("the datastore has not told everything");
-        }
-        if self.writer.is_some() && self.mirror.is_none() {
-            missing.push("the kernel was not read");
-        }
-        if self.writer.is_some() && !self.pending.applied_once {
-            missing.push("the rules were not applied");
-        }
+        let mut note = |is_missing: bool, what: &str| {
+            if is_missing {
+                missing.push(what.to_owned());
+            }
+        };
+        let kernel = self.writer.is_some();
+        note(!self.datastore_synced, "the datastore has not told everything");
+        note(kernel && self.mirror.is_none(), "the kernel was not read");
+        note(kernel && !self.pending.applied_once, "the rules were not applied");
         if self.world.own_node().is_none() {
-            missing.push("there is no Node object of this name");
+            missing.push(format!("the datastore has no Node {}", self.world.name()));
         }
         missing
     }

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub nft_errors: IntCounter,
     /// Time the kernel took for a change.
     pub apply_seconds: Histogram,
+    /// From the datastore's event until the kernel had what follows from it.
+    pub event_to_applied_seconds: Histogram,
     /// From the plugin's request until the policy was in the kernel.
     pub add_to_enforced_seconds: Histogram,
     /// Routes by kind.
@@ -85,6 +87,10 @@ impl Default for Metrics {
             apply_seconds: make.histogram(
                 "felix_int_dataplane_apply_time_seconds",
                 "Time the kernel took for one change.",
+            ),
+            event_to_applied_seconds: make.histogram(
+                "ocicat_event_to_applied_seconds",
+                "From an event of the datastore until the kernel had what follows from it.",
             ),
             add_to_enforced_seconds: make.histogram(
                 "ocicat_add_to_enforced_seconds",

@@ -1,128 +1,20 @@
 //! The kernel's side of the loop: what is to be applied, what came of it, and drift.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
+use super::pending::{Places, Rules};
 use super::writer::{Done, Job};
 use super::{Daemon, Phase};
 use crate::dataplane::kernel::Event;
 use crate::dataplane::kernel::links::{Admin, Link, lowest_host_mtu};
-use crate::dataplane::{
-    Change, CommitError, NextHop, Outcome, Route, RouteKey, RouteKind, State, route,
-};
+use crate::dataplane::{Change, CommitError, NextHop, Outcome, Route, RouteKind, State, route};
 use crate::nft::{self, Transaction};
-use crate::plan::ruleset::{TABLE, Update};
-
-/// The shortest and the longest wait before something that the kernel refused is tried again.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
+use crate::plan::ruleset::TABLE;
 
 /// How often a route that could not be changed is tried again, if nothing else brings it up.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// What is waiting for the writer.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    rules: Rules,
-    routes: Places,
-    read: bool,
-    resolve: bool,
-    prepare: bool,
-    adopt: BTreeSet<String>,
-    forget: BTreeSet<IpAddr>,
-    /// The first change was made, or none was needed.
-    pub(super) applied_once: bool,
-    failing: Option<Failing>,
-}
-
-/// How the rules differ from the mirror.
-#[derive(Debug, Default)]
-enum Rules {
-    #[default]
-    Same,
-    /// By these elements.
-    Elements(Transaction),
-    /// By more than elements, or in a way that must be found out.
-    Unknown,
-}
-
-/// Where routes may differ from the mirror.
-#[derive(Debug)]
-enum Places {
-    These(BTreeSet<RouteKey>),
-    Anywhere,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self::These(BTreeSet::new())
-    }
-}
-
-#[derive(Debug)]
-struct Failing {
-    again: Instant,
-    wait: Duration,
-}
-
-impl Pending {
-    /// The rules are to follow.
-    pub(super) fn rules(&mut self, update: Update) {
-        match (&mut self.rules, update) {
-            (_, Update::Structure) => self.rules = Rules::Unknown,
-            (_, Update::Elements(more)) if more.is_empty() => {}
-            (Rules::Same, Update::Elements(more)) => self.rules = Rules::Elements(more),
-            (Rules::Elements(before), Update::Elements(more)) => before.ops.extend(more.ops),
-            (Rules::Unknown, Update::Elements(_)) => {}
-        }
-    }
-
-    /// Nothing failed so recently that it should not be tried again yet.
-    fn may_try(&self) -> bool {
-        self.failing.as_ref().is_none_or(|failing| failing.again <= Instant::now())
-    }
-
-    /// Nothing waits to be applied.
-    pub(super) fn is_quiet(&self) -> bool {
-        matches!(self.rules, Rules::Same)
-            && matches!(&self.routes, Places::These(places) if places.is_empty())
-    }
-
-    pub(super) fn compare_rules(&mut self) {
-        self.rules = Rules::Unknown;
-    }
-
-    /// Routes may differ in these places.
-    pub(super) fn routes_at(&mut self, more: impl IntoIterator<Item = RouteKey>) {
-        match &mut self.routes {
-            Places::These(places) => places.extend(more),
-            Places::Anywhere => {}
-        }
-    }
-
-    /// Routes may differ anywhere.
-    pub(super) fn compare_routes(&mut self) {
-        self.routes = Places::Anywhere;
-    }
-
-    pub(super) fn resolve(&mut self) {
-        self.resolve = true;
-    }
-
-    pub(super) fn prepare(&mut self) {
-        self.prepare = true;
-    }
-
-    pub(super) fn adopt(&mut self, interface: String) {
-        self.adopt.insert(interface);
-    }
-
-    pub(super) fn forget(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
-        self.forget.extend(addresses);
-    }
-}
 
 impl Daemon {
     /// Has the kernel read, as soon as the writer is free.
@@ -267,6 +159,7 @@ impl Daemon {
         }
         debug!(%change, "applying");
         self.waiters.planned(&self.ruleset);
+        self.applying_since = self.dirty_since.take();
         Some(change)
     }
 
@@ -350,8 +243,10 @@ impl Daemon {
         match &outcome.nft {
             Ok(()) => {
                 self.failures.remove("rules");
-                self.pending.failing = None;
-                self.pending.applied_once = true;
+                self.pending.succeeded();
+                if let Some(since) = self.applying_since.take() {
+                    self.metrics.event_to_applied_seconds.observe(since.elapsed().as_secs_f64());
+                }
                 self.note_route_failures(outcome);
                 self.answer_planned(outcome);
             }
@@ -359,6 +254,7 @@ impl Daemon {
         }
     }
 
+    /// A pod's route is wanted a moment before the plugin has its interface up: only what fails again is news.
     fn note_route_failures(&mut self, outcome: &Outcome) {
         let lines: Vec<String> = outcome
             .routes
@@ -367,15 +263,14 @@ impl Daemon {
             .collect();
         self.metrics.route_failures.set(i64::try_from(lines.len()).unwrap_or(i64::MAX));
         self.failed_places = outcome.routes.iter().map(|failure| failure.route.key()).collect();
-        for line in &lines {
-            let known = self.failures.get("routes").is_some_and(|before| before.contains(line));
-            if !known {
+        let before = self.failures.remove("routes").unwrap_or_default();
+        for line in lines.iter().filter(|line| before.contains(line)) {
+            if self.warned.insert(line.clone()) {
                 warn!(route = line, "a route could not be changed");
             }
         }
-        if lines.is_empty() {
-            self.failures.remove("routes");
-        } else {
+        self.warned.retain(|line| lines.contains(line));
+        if !lines.is_empty() {
             self.failures.insert("routes", lines);
         }
     }
@@ -405,10 +300,7 @@ impl Daemon {
 
     fn fail_for_a_while(&mut self, what: &'static str, lines: Vec<String>) {
         self.failures.insert(what, lines);
-        let [shortest, longest] = BACKOFF;
-        let wait = self.pending.failing.as_ref().map_or(shortest, |failing| failing.wait * 2);
-        let wait = wait.min(longest);
-        self.pending.failing = Some(Failing { again: Instant::now() + wait, wait });
+        self.pending.back_off();
     }
 
     /// Comes back to what failed.

@@ -37,6 +37,10 @@ impl Daemon {
             self.plan_routes();
         }
         self.count_world();
+        if self.pending.is_quiet() {
+            // Nothing of what came concerns the kernel.
+            self.dirty_since = None;
+        }
         self.advance_writer();
     }
 

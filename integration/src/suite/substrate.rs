@@ -82,7 +82,7 @@ fn outcomes(bench: &Bench) -> Result<()> {
             .map(|(protocol, port, outcome)| Attempt {
                 from: &left,
                 flow: Flow { to: SocketAddr::new(address, *port), protocol: *protocol },
-                patience: if *outcome == Outcome::Reached { LONG } else { SHORT },
+                patience: if *outcome == Outcome::Dropped { SHORT } else { LONG },
             })
             .collect();
         let found = send(&attempts, &mut servers)?;
