@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
 use crate::binaries::Binaries;
@@ -128,7 +128,10 @@ impl ApiServer {
 
     /// Ends [`Self::partition`]. The machine has forgotten its old connections, as one that was replaced.
     pub(crate) fn heal(&self, node: Ipv4Addr) -> Result<()> {
-        self.netns.run("ss", &["--kill", "--tcp", "dst", &node.to_string()])?;
+        let node_address = node.to_string();
+        self.netns.run("ss", &["--kill", "--tcp", "dst", &node_address])?;
+        let left = self.netns.run("ss", &["--no-header", "--tcp", "dst", &node_address])?;
+        ensure!(left.is_empty(), "connections are left: {left}");
         self.netns.ip(&format!("route del blackhole {node}/32\n"))
     }
 
