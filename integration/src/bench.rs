@@ -65,9 +65,9 @@ fn print(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |percent: usize| format_duration(times[(times.len() - 1) * percent / 100]);
     println!(
-        "{what:<52} p50 {:>8}  p90 {:>8}  max {:>8}  n {}",
+        "{what:<52} p50 {:>8}  p99 {:>8}  max {:>8}  n {}",
         at(50),
-        at(90),
+        at(99),
         at(100),
         times.len()
     );

@@ -15,10 +15,11 @@ struct Package {
     package: &'static str,
 }
 
-const PACKAGES: [Package; 3] = [
+const PACKAGES: [Package; 4] = [
     Package { program: "ip", package: "iproute2" },
     Package { program: "nft", package: "nftables" },
     Package { program: "gobgpd", package: "gobgpd" },
+    Package { program: "bird", package: "bird2" },
 ];
 
 /// Fails with advice unless we are root: namespaces, routes and nftables need it.

@@ -80,7 +80,8 @@ fn routes(bench: &Bench) -> Result<()> {
     })?;
     // What another program put in the place of a route is told, not fought over.
     let address = addresses[0];
-    node.ip(&format!("route del {address}\nroute add unreachable {address} proto static\n"))?;
+    // In one step: between two the agent would have put its own back.
+    node.ip(&format!("route replace unreachable {address} proto static\n"))?;
     until(limit, "the foreign route is told in the metrics", || {
         Ok(lab.agents[0].metrics("ocicat_route_failures")? == ["ocicat_route_failures 1"])
     })
