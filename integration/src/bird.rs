@@ -49,8 +49,17 @@ impl Bird {
 
     /// Withdraws all routes, as a router that loses its uplink.
     pub(crate) fn withdraw(&self) -> Result<()> {
+        self.tell("disable")
+    }
+
+    /// Announces them again.
+    pub(crate) fn announce(&self) -> Result<()> {
+        self.tell("enable")
+    }
+
+    fn tell(&self, verb: &str) -> Result<()> {
         let mut birdc = Command::new(find("birdc").context("no birdc in PATH")?);
-        birdc.arg("-s").arg(&self.socket).args(["disable", "many"]);
+        birdc.arg("-s").arg(&self.socket).args([verb, "many"]);
         self.netns.enter(|| output(&mut birdc))?.map(drop)
     }
 }
