@@ -7,6 +7,7 @@ mod drift;
 mod input;
 mod interop;
 mod kubernetes;
+mod nat;
 mod plugin;
 mod policy;
 mod restart;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::TESTS,
         restart::TESTS,
         drift::TESTS,
+        nat::TESTS,
         input::TESTS,
         kubernetes::TESTS,
     ]
