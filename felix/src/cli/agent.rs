@@ -4,10 +4,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use futures::TryStreamExt;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use ocicat_cni::endpoint::INTERFACE_PREFIX;
 use ocicat_felix::config::{AgentConfig, AgentOptions, DataplaneKind, DatastoreKind, LogFormat};
 use ocicat_felix::daemon::{Daemon, Parts};
-use ocicat_felix::dataplane::kernel::{Event as KernelEvent, Kernel, Monitor, links};
+use ocicat_felix::dataplane::kernel::{Event as KernelEvent, Kernel, Monitor};
 use ocicat_felix::dataplane::{Change, Dataplane, RouteChanges};
 use ocicat_felix::datastore::directory::Directory;
 use ocicat_felix::datastore::kubernetes::Kubernetes;
@@ -113,10 +115,8 @@ pub(super) fn uninstall(socket: &Path, state_dir: &Path) -> anyhow::Result<ExitC
         bail!("removing the route {}: {}", failure.route, failure.why);
     }
     print!("{change}");
-    for link in links::links()?.iter().filter(|link| link.name.starts_with(INTERFACE_PREFIX)) {
-        links::remove(link.index).with_context(|| format!("removing interface {}", link.name))?;
-        println!("ip link del {}", link.name);
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(remove_interfaces())?;
     for path in [socket, state_dir] {
         let gone =
             if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
@@ -127,4 +127,21 @@ pub(super) fn uninstall(socket: &Path, state_dir: &Path) -> anyhow::Result<ExitC
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the node's end of every pod's interface; the pod's end goes with it.
+async fn remove_interfaces() -> anyhow::Result<()> {
+    let (connection, kernel, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    let links: Vec<LinkMessage> = kernel.link().get().execute().try_collect().await?;
+    for link in links {
+        let name = link.attributes.iter().find_map(|attribute| {
+            if let LinkAttribute::IfName(name) = attribute { Some(name.as_str()) } else { None }
+        });
+        let Some(name) = name.filter(|name| name.starts_with(INTERFACE_PREFIX)) else { continue };
+        let removed = kernel.link().del(link.header.index).execute().await;
+        removed.with_context(|| format!("removing interface {name}"))?;
+        println!("ip link del {name}");
+    }
+    Ok(())
 }

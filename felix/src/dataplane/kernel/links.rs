@@ -9,10 +9,7 @@ use std::{
 use ipnet::IpNet;
 use nix::sys::socket::SockProtocol;
 
-use super::{
-    rtnetlink::*,
-    socket::{NLM_F_ACK, Socket},
-};
+use super::{rtnetlink::*, socket::Socket};
 use crate::nft::wire::{Writer, find, ne32, string};
 
 /// A network interface.
@@ -67,24 +64,6 @@ pub struct Address {
 /// When the kernel cannot be asked.
 pub fn links() -> io::Result<Vec<Link>> {
     dump_links(&mut Socket::open(SockProtocol::NetlinkRoute, 0)?)
-}
-
-/// Removes an interface; the other end of a pair goes with it.
-///
-/// # Errors
-/// When the kernel refuses. One that is not there any more is no error.
-pub fn remove(index: u32) -> io::Result<()> {
-    let mut socket = Socket::open(SockProtocol::NetlinkRoute, 0)?;
-    let body = |w: &mut Writer| {
-        // `struct ifinfomsg`: family, padding, type, index, flags, change.
-        w.raw(&[0; 4]);
-        w.raw(&index.to_ne_bytes());
-        w.raw(&[0; 8]);
-    };
-    match socket.request(RTM_DELLINK, NLM_F_ACK, body, |_, _| {}) {
-        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
-        other => other,
-    }
 }
 
 pub(super) fn dump_links(socket: &mut Socket) -> io::Result<Vec<Link>> {
