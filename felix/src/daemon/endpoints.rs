@@ -11,7 +11,6 @@ use tracing::{info, warn};
 
 use super::waiters::Waiter;
 use super::{Daemon, Phase};
-use crate::dataplane::Outcome;
 
 impl Daemon {
     /// Brings the world in line with the records: at the start, and now and then for what was missed.
@@ -91,16 +90,11 @@ impl Daemon {
     /// Answers those whose interface has its policy in the kernel already.
     pub(super) fn answer_waiters(&mut self) {
         self.waiters.planned(&self.ruleset);
-        self.finish_waiters(&[]);
+        self.answer_planned();
     }
 
     /// Answers those whose policy was in the change that the kernel has just taken.
-    pub(super) fn answer_planned(&mut self, outcome: &Outcome) {
-        let failed: Vec<String> = outcome.routes.iter().map(|f| f.route.to_string()).collect();
-        self.finish_waiters(&failed);
-    }
-
-    fn finish_waiters(&mut self, _failed_routes: &[String]) {
+    pub(super) fn answer_planned(&mut self) {
         for waiter in self.waiters.take_planned() {
             let took = waiter.since.elapsed();
             self.metrics.add_to_enforced_seconds.observe(took.as_secs_f64());

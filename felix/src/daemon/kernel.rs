@@ -248,7 +248,7 @@ impl Daemon {
                     self.metrics.event_to_applied_seconds.observe(since.elapsed().as_secs_f64());
                 }
                 self.note_route_failures(outcome);
-                self.answer_planned(outcome);
+                self.answer_planned();
             }
             Err(problem) => self.rules_failed(problem),
         }

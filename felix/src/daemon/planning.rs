@@ -4,7 +4,6 @@ use ocicat_cni::node::Node as NodeFile;
 use tracing::{info, warn};
 
 use super::{Daemon, Phase};
-use crate::nft::Table;
 use crate::plan::nat;
 use crate::plan::ruleset::Ruleset;
 
@@ -67,13 +66,9 @@ impl Daemon {
     fn plan_nat(&mut self) {
         let (table, problems) = nat::plan(&self.world);
         self.set_plan_problems("nat", problems);
-        if self.set_nat(table) {
+        if self.ruleset.set_nat(table) {
             self.pending.compare_rules();
         }
-    }
-
-    fn set_nat(&mut self, table: Table) -> bool {
-        self.ruleset.set_nat(table)
     }
 
     /// Follows our pods and our ranges.

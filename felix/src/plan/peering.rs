@@ -9,7 +9,7 @@ mod peer;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ocicat_bgp::speaker::{
     Config, Dial, GracefulRestart, Multipath, Originated, PeerConfig, PeerName, PeerRestart, Start,
@@ -155,11 +155,6 @@ fn restart_time(text: &str) -> Result<PeerRestart, String> {
         return Ok(PeerRestart::Disabled);
     };
     Ok(PeerRestart::Enabled { time, stale })
-}
-
-/// An address and a port to listen on.
-fn socket(address: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(address, port)
 }
 
 #[cfg(test)]

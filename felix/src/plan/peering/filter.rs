@@ -11,7 +11,7 @@ use ocicat_bgp::rib::filter::{
     Rule as FilterRule, Source,
 };
 use ocicat_bgp::wire::PeerKind;
-use ocicat_bgp::wire::{Community, Family, LargeCommunity, Prefix};
+use ocicat_bgp::wire::{Family, Prefix};
 
 use crate::datastore::calico::{self, BgpFilterSpec, PrefixLength};
 use crate::datastore::{Key, Kind};
@@ -173,22 +173,11 @@ fn operations(operations: &[calico::Operation]) -> Result<Vec<Operation>, Wrong>
 
 /// `aa:nn` (RFC 1997) or `aa:nn:mm` (RFC 8092).
 pub(super) fn community(text: &str) -> Result<AnyCommunity, String> {
-    let wrong = || format!("{text:?} is not a community (aa:nn or aa:nn:mm)");
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts[..] {
-        [high, low] => {
-            let high: u16 = high.parse().map_err(|_| wrong())?;
-            let low: u16 = low.parse().map_err(|_| wrong())?;
-            Ok(AnyCommunity::Standard(Community((u32::from(high) << 16) | u32::from(low))))
-        }
-        [global, first, second] => {
-            let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
-            Ok(AnyCommunity::Large(LargeCommunity {
-                global: number(global)?,
-                local1: number(first)?,
-                local2: number(second)?,
-            }))
-        }
-        _ => Err(wrong()),
-    }
+    // By the number of parts, for Calico knows no names of communities and the speaker does.
+    let community = match text.matches(':').count() {
+        1 => text.parse().ok().map(AnyCommunity::Standard),
+        2 => text.parse().ok().map(AnyCommunity::Large),
+        _ => None,
+    };
+    community.ok_or_else(|| format!("{text:?} is not a community (aa:nn or aa:nn:mm)"))
 }

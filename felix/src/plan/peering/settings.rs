@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use ocicat_bgp::rib::filter::AnyCommunity;
 use ocicat_bgp::speaker::{Originated, Password, PeerRestart};
 
-use super::{filter, restart_time, socket};
+use super::{filter, restart_time};
 use crate::datastore::calico::{BgpConfigurationSpec, BindMode};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -75,10 +75,12 @@ impl Settings {
     /// Where we accept connections.
     pub(super) fn listen(&self, own: &Node) -> Vec<SocketAddr> {
         match self.bind {
-            BindMode::NodeIP => own.addresses().map(|ip| socket(ip, self.listen_port)).collect(),
+            BindMode::NodeIP => {
+                own.addresses().map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
+            }
             BindMode::None => {
                 let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-                any.into_iter().map(|ip| socket(ip, self.listen_port)).collect()
+                any.into_iter().map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
             }
         }
     }
