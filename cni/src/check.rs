@@ -72,22 +72,11 @@ fn list<'a>(object: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::UnixMillis;
+    use crate::endpoint::example;
     use serde_json::json;
 
     fn check(previous: &Value, expected: &[&str]) {
-        let endpoint = Endpoint {
-            namespace: "default".into(),
-            pod: "web".into(),
-            uid: None,
-            container_id: "3f2a".into(),
-            netns: "/run/netns/web".into(),
-            ifname: "eth0".into(),
-            host_interface: "oci0".into(),
-            addresses: vec!["10.65.1.2".parse().unwrap()],
-            created: UnixMillis(7),
-            stage: Stage::Attached,
-        };
+        let endpoint = Endpoint { stage: Stage::Attached, ..example(&["10.65.1.2"]) };
         assert_eq!(contradictions(&endpoint, previous), expected);
     }
 

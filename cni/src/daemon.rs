@@ -237,23 +237,12 @@ fn read_line(stream: &mut UnixStream, deadline: Instant) -> io::Result<Vec<u8>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::{Stage, UnixMillis};
+    use crate::endpoint::example;
     use std::os::unix::net::UnixListener;
     use std::thread;
 
     fn endpoint() -> Endpoint {
-        Endpoint {
-            namespace: "default".into(),
-            pod: "web".into(),
-            uid: None,
-            container_id: "3f2a".into(),
-            netns: "/run/netns/web".into(),
-            ifname: "eth0".into(),
-            host_interface: "oci0".into(),
-            addresses: vec!["10.65.1.2".parse().unwrap()],
-            created: UnixMillis(7),
-            stage: Stage::Reserved,
-        }
+        example(&["10.65.1.2"])
     }
 
     /// Answers one connection with `answer`, whatever it asks, and gives back what it asked.

@@ -126,6 +126,23 @@ impl UnixMillis {
     }
 }
 
+/// A record for tests: the pod `default/web` with these addresses, reserved.
+#[cfg(test)]
+pub(crate) fn example(addresses: &[&str]) -> Endpoint {
+    Endpoint {
+        namespace: "default".into(),
+        pod: "web".into(),
+        uid: None,
+        container_id: "3f2a".into(),
+        netns: "/run/netns/web".into(),
+        ifname: "eth0".into(),
+        host_interface: "oci0".into(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        created: UnixMillis(7),
+        stage: Stage::Reserved,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,18 +160,7 @@ mod tests {
 
     #[test]
     fn a_record_is_json_with_the_field_names_of_kubernetes() {
-        let endpoint = Endpoint {
-            namespace: "default".into(),
-            pod: "web".into(),
-            uid: None,
-            container_id: "3f2a".into(),
-            netns: "/run/netns/web".into(),
-            ifname: "eth0".into(),
-            host_interface: "oci0".into(),
-            addresses: vec!["10.65.1.2".parse().unwrap(), "fd00::2".parse().unwrap()],
-            created: UnixMillis(7),
-            stage: Stage::Reserved,
-        };
+        let endpoint = example(&["10.65.1.2", "fd00::2"]);
         let json = r#"{"namespace":"default","pod":"web","containerId":"3f2a","netns":"/run/netns/web","ifname":"eth0","hostInterface":"oci0","addresses":["10.65.1.2","fd00::2"],"created":7,"stage":"reserved"}"#;
         assert_eq!(serde_json::to_string(&endpoint).unwrap(), json);
         assert_eq!(serde_json::from_str::<Endpoint>(json).unwrap(), endpoint);

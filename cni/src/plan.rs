@@ -344,21 +344,10 @@ impl fmt::Display for Mac {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::{Stage, UnixMillis};
+    use crate::endpoint::example;
 
     fn check(addresses: &[&str], expected: &str) {
-        let endpoint = Endpoint {
-            namespace: "default".into(),
-            pod: "web".into(),
-            uid: None,
-            container_id: "3f2a".into(),
-            netns: "/run/netns/web".into(),
-            ifname: "eth0".into(),
-            host_interface: "oci82b3ade9d00".into(),
-            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            created: UnixMillis(7),
-            stage: Stage::Reserved,
-        };
+        let endpoint = Endpoint { host_interface: "oci82b3ade9d00".into(), ..example(addresses) };
         let printed: Vec<String> =
             attach(&endpoint, 1500).iter().map(ToString::to_string).collect();
         assert_eq!(printed.join("\n"), expected.trim());
