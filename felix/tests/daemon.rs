@@ -80,6 +80,19 @@ impl Node {
     async fn check(&self) -> Value {
         self.ask(Wanted::Query(Query::Check)).await.await.unwrap()["result"].clone()
     }
+
+    /// The answer of `check` once it names so many problems: what the datastore says takes a door of its own, and
+    /// may come after a question that was asked later.
+    async fn check_with_problems(&self, count: usize) -> Value {
+        for _ in 0..1000 {
+            let check = self.check().await;
+            if check["problems"].as_array().unwrap().len() == count {
+                return check;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("not {count} problems: {}", self.check().await);
+    }
 }
 
 fn endpoint(name: &str) -> Endpoint {
@@ -162,15 +175,12 @@ async fn problems_are_told_and_go_when_their_object_goes() {
         "spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/99"}}]}]},
     }));
     node.synced();
-    let check = node.check().await;
+    let check = node.check_with_problems(1).await;
     assert_eq!(check["problems"][0]["object"], json!("NetworkPolicy shop/web"), "{check}");
     assert_eq!(check["problems"][0]["field"], json!("spec.ingress[0].from[0].ipBlock.cidr"));
     let key = Key::namespaced(Kind::NetworkPolicy, "shop", "web");
     node.say.send(vec![Event::Delete(key)]).unwrap();
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(node.check().await["problems"], json!([]));
+    node.check_with_problems(0).await;
 }
 
 #[tokio::test]
