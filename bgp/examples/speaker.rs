@@ -71,7 +71,7 @@ fn configuration(arguments: impl Iterator<Item = String>) -> Result<Config> {
 fn peer(text: &str) -> Result<(PeerName, PeerConfig)> {
     let mut words = text.split(',');
     let address = words.next().unwrap_or_default();
-    let remote_as = words.next().ok_or("a peer needs an AS number")?.parse()?;
+    let remote_as: NonZeroU32 = words.next().ok_or("a peer needs an AS number")?.parse()?;
     let mut peer = PeerConfig::new(address.parse()?, remote_as);
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {

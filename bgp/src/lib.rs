@@ -19,20 +19,21 @@
 //! | 7606, 7607, 9774 | done | `wire::check` | the first AS of a path is not compared with the peer's |
 //! | 4760, 2545 | done | [`wire`], `speaker::up_down` | IPv4 and IPv6 unicast |
 //! | 5492, 9072, 6793 | done | [`wire`], `session::negotiate` | |
-//! | 2918 route refresh | answers | `rib::group` | never asks: rejected paths are kept, filters judge them again |
-//! | 7313 enhanced refresh | not | | not offered |
+//! | 2918 route refresh | done | `speaker::refresh`, `rib::group` | asks only for an operator: rejected paths are kept, filters judge them again |
+//! | 7313 enhanced refresh | done | `speaker::refresh` | of two beginnings without an end between them the first counts |
 //! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | |
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
-//! | 9494 long-lived | not | | |
+//! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too |
+//! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
 //! | 8212 default reject | not | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
 //! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, sent only if a filter adds it |
 //! | 4360, 5701 | carried | [`wire`] | |
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |
 //! | 7911 ADD-PATH | partly | [`wire`], `rib::path` | stored per path identifier, not negotiated |
-//! | 8654 long messages | partly | [`wire`] | not negotiated |
+//! | 8654 long messages | done | `session::negotiate` | always offered |
 //! | 2385, 5082 | edge | `net` | |
 //! | 5065, 9234 | not | | |
 //!

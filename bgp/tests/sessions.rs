@@ -154,7 +154,7 @@ async fn routes_of_both_families_go_both_ways_and_away_again() {
     left.withdrawn("10.2.0.0/16").await;
 
     let peers = left.running.handle.peers().await.unwrap();
-    assert_eq!((peers[0].state, peers[0].remote_as), (State::Established, 65002));
+    assert_eq!((peers[0].state, peers[0].remote_as), (State::Established, Some(65002)));
     let routes = left.running.handle.routes(Family::Ipv4).await.unwrap();
     let mut prefixes: Vec<_> = routes.iter().map(|route| route.prefix).collect();
     prefixes.sort_unstable();

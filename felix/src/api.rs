@@ -40,7 +40,7 @@ pub struct PeerRow {
     /// Its address.
     pub address: String,
     /// Its AS number.
-    pub remote_as: u32,
+    pub remote_as: Option<u32>,
     /// `external` or `internal`.
     pub kind: String,
     /// State of the session (RFC 4271 §8.2.2).

@@ -105,7 +105,7 @@ pub fn peers(rows: &[PeerRow]) -> String {
         table.add_row([
             row.name.clone(),
             row.address.clone(),
-            row.remote_as.to_string(),
+            row.remote_as.map_or("any".to_owned(), |number| number.to_string()),
             row.state.clone(),
             duration_text(Duration::from_secs(row.since_seconds)),
             sum(row, |f| f.received),

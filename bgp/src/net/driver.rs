@@ -399,8 +399,8 @@ impl Driver {
 }
 
 fn kind(config: &Config, peer: &PeerConfig) -> PeerKind {
-    let ours = peer.local_as.unwrap_or(config.local_as);
-    if ours == peer.remote_as { PeerKind::Internal } else { PeerKind::External }
+    let ours = peer.local_as.map_or(config.local_as, |shown| shown.number);
+    peer.remote_as.expected_kind(ours.get())
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

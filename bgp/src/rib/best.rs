@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU8;
 
+use crate::speaker::Between;
 use crate::wire::{Origin, PeerKind};
 
 /// LOCAL_PREF of a path that carries none.
@@ -18,6 +19,8 @@ pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
 pub enum Step {
     /// What we originate ourselves wins over what we hear.
     LocallyOriginated,
+    /// What is not stale for long wins over what is (RFC 9494 §4.3).
+    LongLivedStale,
     /// The highest LOCAL_PREF (RFC 4271 §9.1.1).
     LocalPref,
     /// The shortest AS_PATH (§9.1.2.2 (a)).
@@ -42,6 +45,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LocallyOriginated => "locally originated",
+            Self::LongLivedStale => "not long-lived stale",
             Self::LocalPref => "higher local preference",
             Self::AsPathLength => "shorter AS path",
             Self::Origin => "lower origin",
@@ -85,6 +89,7 @@ pub(crate) struct Contender<T> {
     /// Whatever the caller knows it by.
     pub(crate) path: T,
     pub(crate) source: Source,
+    pub(crate) long_lived_stale: bool,
     pub(crate) local_pref: u32,
     pub(crate) as_path_length: u16,
     pub(crate) origin: Origin,
@@ -130,6 +135,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Limits {
     pub(crate) external: NonZeroU8,
     pub(crate) internal: NonZeroU8,
+    pub(crate) between: Between,
 }
 
 /// Judges all contenders and puts them in order: the best, those used beside it, the losers.
@@ -138,6 +144,7 @@ pub(crate) fn rank<T: Copy>(contenders: &mut [Contender<T>], limits: Limits) {
         contender.outcome = Outcome::Best;
     }
     keep_least(contenders, Step::LocallyOriginated, |c| c.source != Source::Local);
+    keep_least(contenders, Step::LongLivedStale, |c| c.long_lived_stale);
     keep_least(contenders, Step::LocalPref, |c| u32::MAX - c.local_pref);
     keep_least(contenders, Step::AsPathLength, |c| c.as_path_length);
     keep_least(contenders, Step::Origin, |c| c.origin);
@@ -193,8 +200,14 @@ fn use_beside<T>(contenders: &mut [Contender<T>], limits: Limits) {
         Source::External => limits.external,
         Source::Internal => limits.internal,
     };
+    let only_as = match limits.between {
+        Between::AnyAs => None,
+        Between::SameAs => Some(best.first_as),
+    };
     let tied = |c: &Contender<T>| match c.outcome {
-        Outcome::Lost(step) => step > Step::ExternalOverInternal,
+        Outcome::Lost(step) => {
+            step > Step::ExternalOverInternal && only_as.is_none_or(|asn| asn == c.first_as)
+        }
         Outcome::Best | Outcome::Multipath => false,
     };
     contenders.sort_by_key(|c| (c.router_id, c.peer, c.identifier));
@@ -207,13 +220,15 @@ fn use_beside<T>(contenders: &mut [Contender<T>], limits: Limits) {
 mod tests {
     use super::*;
 
-    const ALL: Limits = Limits { external: NonZeroU8::MAX, internal: NonZeroU8::MAX };
+    const ALL: Limits =
+        Limits { external: NonZeroU8::MAX, internal: NonZeroU8::MAX, between: Between::AnyAs };
 
     /// An ordinary path from the peer 10.0.0.`last`, AS 65000 + `last`.
     fn contender(last: u8) -> Contender<u8> {
         Contender {
             path: last,
             source: Source::External,
+            long_lived_stale: false,
             local_pref: DEFAULT_LOCAL_PREF,
             as_path_length: 2,
             origin: Origin::Igp,
@@ -235,7 +250,7 @@ mod tests {
     #[test]
     fn each_step_decides_when_those_before_it_are_equal() {
         type Change = fn(&mut Contender<u8>);
-        let steps: [(Step, Change); 10] = [
+        let steps: [(Step, Change); 11] = [
             (Step::PathIdentifier, |c| c.identifier = 1),
             (Step::PeerAddress, |c| c.peer = Ipv4Addr::new(10, 0, 0, 99).into()),
             (Step::ClusterListLength, |c| c.cluster_list_length = 1),
@@ -245,9 +260,10 @@ mod tests {
             (Step::Origin, |c| c.origin = Origin::Egp),
             (Step::AsPathLength, |c| c.as_path_length = 3),
             (Step::LocalPref, |c| c.local_pref = 99),
+            (Step::LongLivedStale, |c| c.long_lived_stale = true),
             (Step::LocallyOriginated, |c| c.source = Source::External),
         ];
-        let no_multipath = Limits { external: NonZeroU8::MIN, internal: NonZeroU8::MIN };
+        let no_multipath = Limits { external: NonZeroU8::MIN, internal: NonZeroU8::MIN, ..ALL };
         for (at, (step, worsen)) in steps.iter().enumerate() {
             let (mut better, mut worse) = (contender(1), Contender { path: 2, ..contender(1) });
             // All that comes later speaks for the one that has to lose.
@@ -286,7 +302,7 @@ mod tests {
     #[test]
     fn paths_are_used_together_up_to_the_limit_of_their_kind() {
         let two = NonZeroU8::new(2).unwrap();
-        let limits = Limits { external: two, internal: NonZeroU8::MAX };
+        let limits = Limits { external: two, ..ALL };
         let mut paths = [4, 3, 2, 1].map(contender);
         rank(&mut paths, limits);
         assert_eq!(paths.map(|c| c.path), [1, 2, 3, 4]);
@@ -295,6 +311,17 @@ mod tests {
         let mut inside = [3, 2, 1].map(|n| Contender { source: Source::Internal, ..contender(n) });
         rank(&mut inside, limits);
         assert_eq!(inside[2].outcome, Outcome::Multipath);
+    }
+
+    #[test]
+    fn paths_through_other_ases_are_used_together_only_where_that_is_wanted() {
+        let strict = Limits { between: Between::SameAs, ..ALL };
+        let mut paths = [3, 2, 1].map(contender);
+        paths[0].first_as = paths[2].first_as;
+        rank(&mut paths, strict);
+        assert_eq!(outcome(&paths, 1), Outcome::Best);
+        assert_eq!(outcome(&paths, 2), Outcome::Lost(Step::RouterId));
+        assert_eq!(outcome(&paths, 3), Outcome::Multipath);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::{NonZeroU8, NonZeroU32};
 
 use foldhash::fast::FixedState;
 
@@ -14,15 +15,19 @@ use super::path::{LOCAL, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
 use crate::speaker::{NextHopMode, Reflection};
-use crate::wire::{self, Codec, Edit, Family, Marks, NextHop, PeerKind, Rewrite};
+use crate::wire::{self, Codec, Edit, Family, Marks, NextHop, PeerKind, PrivateEdit, Rewrite};
 
 /// All that decides what a peer is told, and in which bytes. Peers with equal policies share their
 /// messages; whatever a new setting changes must stand in here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Policy {
     pub(crate) codec: Codec,
-    /// The AS that we are in the peers' eyes.
-    pub(crate) local_as: u32,
+    /// What stands before each path that leaves for another AS, nearest first: the AS that we are
+    /// in the peers' eyes, and maybe our real one.
+    pub(crate) own_as: Vec<u32>,
+    /// The peers' AS number, and ours to stand in its place (as-override).
+    pub(crate) replace_as: Option<(u32, u32)>,
+    pub(crate) private: PrivateEdit,
     /// Ourselves as the next hop of each family, where there is one.
     pub(crate) own_next_hop: [Option<NextHop>; 2],
     pub(crate) next_hop: NextHopMode,
@@ -30,6 +35,19 @@ pub(crate) struct Policy {
     /// Our cluster, when we reflect.
     pub(crate) cluster_id: Option<Ipv4Addr>,
     pub(crate) filter: Filter,
+    /// The most prefixes of a family that the peers are told.
+    pub(crate) max_advertised: Option<NonZeroU32>,
+    /// How many paths of each prefix are told, where the codec allows more than one.
+    pub(crate) paths: NonZeroU8,
+    /// Whether the peers know what a long-lived stale path is (RFC 9494).
+    pub(crate) long_lived: LongLived,
+}
+
+/// Whether a peer has the long-lived graceful restart capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum LongLived {
+    Known,
+    Unknown,
 }
 
 /// What the peers of a group are told about a prefix.
@@ -90,6 +108,10 @@ impl Policy {
         if marks.contains(Marks::NO_ADVERTISE) {
             return false; // RFC 1997
         }
+        // RFC 9494 §4.3: who does not know the mark would take the path for a good one.
+        if marks.contains(Marks::LLGR_STALE) && self.long_lived == LongLived::Unknown {
+            return false;
+        }
         match self.codec.peer {
             // RFC 1997; we are in no confederation.
             PeerKind::External => {
@@ -135,6 +157,8 @@ impl Policy {
             PeerKind::External => {
                 // RFC 4271 §5.1.4: the MED of one neighbour means nothing to another.
                 rewrite.med = if source == LOCAL { Edit::Keep } else { Edit::Remove };
+                rewrite.replace_as = self.replace_as;
+                rewrite.private = self.private;
             }
             PeerKind::Internal => {
                 let local_pref = block.summary.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
@@ -144,7 +168,7 @@ impl Policy {
         }
         operations.iter().for_each(|operation| operation.amend(&mut rewrite));
         if self.codec.peer == PeerKind::External {
-            rewrite.prepend.insert(0, self.local_as); // RFC 4271 §5.1.2
+            rewrite.prepend.splice(0..0, self.own_as.iter().copied()); // RFC 4271 §5.1.2
         }
         rewrite
     }

@@ -5,7 +5,7 @@ use crate::rib::best::Ineligible;
 use crate::rib::filter::{Filter, Operation, Source, Subject};
 use crate::rib::path::{LOCAL, PathId, PeerIndex};
 use crate::rib::{Neighbor, Rib};
-use crate::wire::{Edit, Marks, PeerKind, Prefix, Rewrite, Summary};
+use crate::wire::{Edit, Marks, PeerKind, Prefix, Rewrite, Summary, iana};
 
 /// The import of one attribute set from one peer: judged once as far as the prefix does not matter.
 #[derive(Debug)]
@@ -13,15 +13,25 @@ pub(crate) struct Import {
     peer: PeerIndex,
     pub(crate) received: AttrId,
     barred: Option<Ineligible>,
+    age: Age,
     /// What the sets of operations met so far made of `received`; few, mostly one.
     changed: Vec<(Vec<Operation>, AttrId)>,
 }
 
+/// Whether a path still counts, or is only kept for want of a better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// It counts.
+    Current,
+    /// RFC 9494 §4.2: the peer has been away for longer than its restart time.
+    LongLivedStale,
+}
+
 impl Import {
     /// Takes over the caller's use of `received`.
-    pub(crate) fn new(rib: &Rib, peer: PeerIndex, received: AttrId) -> Self {
+    pub(crate) fn new(rib: &Rib, peer: PeerIndex, received: AttrId, age: Age) -> Self {
         let barred = barred(rib, rib.neighbor(peer), rib.attributes.get(received));
-        Self { peer, received, barred, changed: Vec::new() }
+        Self { peer, received, barred, age, changed: Vec::new() }
     }
 
     /// What becomes of a path to `prefix` with these attributes. The result stays alive until
@@ -39,7 +49,10 @@ impl Import {
         // RFC 8326 §4: a path that is about to go away is the last one to choose.
         let leaving = neighbor.kind == PeerKind::External
             && block.summary.marks.contains(Marks::GRACEFUL_SHUTDOWN);
-        if operations.is_empty() && !leaving {
+        // An AS between us and an external peer that is only for show (local-as).
+        let prepend = neighbor.prepend.filter(|_| neighbor.kind == PeerKind::External);
+        let stale = self.age == Age::LongLivedStale;
+        if operations.is_empty() && !leaving && !stale && prepend.is_none() {
             return Ok(self.received);
         }
         if let Some((_, id)) = self.changed.iter().find(|(done, _)| done == operations) {
@@ -50,6 +63,10 @@ impl Import {
         if leaving {
             rewrite.local_pref = Edit::Set(0);
         }
+        if stale {
+            rewrite.communities.add.push(iana::community::LLGR_STALE);
+        }
+        rewrite.prepend.extend(prepend);
         let operations = operations.to_vec();
         let id = rewritten(attributes, self.received, &rewrite);
         self.changed.push((operations, id));
@@ -68,14 +85,32 @@ pub(crate) fn reimport(rib: &mut Rib, peer: PeerIndex) {
     for id in (0..rib.paths.bound()).map(PathId) {
         let path = *rib.paths.get(id);
         let Some(prefix) = path.prefix.filter(|_| path.peer == peer) else { continue };
-        let prefix = rib.prefixes.prefix(prefix);
-        let received = rib.paths.received(id);
-        rib.attributes.retain(received);
-        let mut import = Import::new(rib, peer, received);
-        let judged = import.judge(rib, prefix);
-        rib.reimport(id, received, judged);
-        import.finish(rib);
+        let long_lived = rib.neighbor(peer).long_lived.contains(prefix.family());
+        let age =
+            if long_lived && rib.is_stale(&path) { Age::LongLivedStale } else { Age::Current };
+        rejudge(rib, id, age);
     }
+}
+
+/// RFC 9494 §4.2: a stale path is kept for longer, marked, unless it must not be.
+pub(crate) fn mark_long_lived(rib: &mut Rib, id: PathId) {
+    let received = rib.attributes.get(rib.paths.received(id));
+    if received.summary.marks.contains(Marks::NO_LLGR) {
+        rib.remove(id);
+    } else {
+        rejudge(rib, id, Age::LongLivedStale);
+    }
+}
+
+fn rejudge(rib: &mut Rib, id: PathId, age: Age) {
+    let path = *rib.paths.get(id);
+    let prefix = rib.prefixes.prefix(path.prefix.expect("a path in a chain has a prefix"));
+    let received = rib.paths.received(id);
+    rib.attributes.retain(received);
+    let mut import = Import::new(rib, path.peer, received, age);
+    let judged = import.judge(rib, prefix);
+    rib.reimport(id, received, judged);
+    import.finish(rib);
 }
 
 /// Interns an edited copy of a set, with the same next hop.

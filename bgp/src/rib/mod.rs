@@ -27,7 +27,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::speaker::Reflection;
-use crate::wire::{Family, FamilySet, PeerKind, Prefix};
+use crate::wire::{Family, FamilySet, Marks, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
 use best::{Contender, Ineligible, Limits, Outcome, Source};
 use filter::Filter;
@@ -45,12 +45,17 @@ pub(crate) struct Neighbor {
     pub(crate) own_address: Option<IpAddr>,
     /// The AS that we are in this peer's eyes.
     pub(crate) local_as: u32,
+    /// Put before the paths that the peer tells.
+    pub(crate) prepend: Option<u32>,
     pub(crate) allow_own_as: u8,
     pub(crate) reflection: Reflection,
     pub(crate) interface: Option<Arc<str>>,
     pub(crate) import: Filter,
-    /// Counts the peer's sessions, modulo 256: older paths are stale.
-    pub(crate) generation: u8,
+    /// Counts, per family, how often the peer has begun to tell its routes anew, modulo 256: older
+    /// paths are stale.
+    pub(crate) generation: [u8; 2],
+    /// Families whose stale paths are kept beyond the restart time (RFC 9494).
+    pub(crate) long_lived: FamilySet,
     /// Paths in the table, per family.
     pub(crate) paths: [u32; 2],
 }
@@ -118,7 +123,7 @@ impl Rib {
         received: AttrId,
         imported: Result<AttrId, Ineligible>,
     ) {
-        let generation = self.neighbor(peer).generation;
+        let generation = self.neighbor(peer).generation[prefix.family().index()];
         let prefix = self.prefixes.find_or_insert(prefix);
         match self.paths.find(&self.prefixes, prefix, peer, identifier) {
             Some(id) => {
@@ -194,6 +199,13 @@ impl Rib {
         if self.prefixes.head(prefix) == prefix::NONE {
             self.orphans.push(prefix);
         }
+    }
+
+    /// Whether a path was told before the peer last began to tell its routes anew.
+    pub(crate) fn is_stale(&self, path: &Path) -> bool {
+        path.prefix.is_some_and(|prefix| {
+            path.generation != self.neighbor(path.peer).generation[prefix.family().index()]
+        })
     }
 
     /// The best path.
@@ -304,6 +316,7 @@ impl Rib {
         Contender {
             path: id,
             source: if path.peer == LOCAL { Source::Local } else { neighbor.kind.into() },
+            long_lived_stale: summary.marks.contains(Marks::LLGR_STALE),
             local_pref: summary.local_pref.unwrap_or(best::DEFAULT_LOCAL_PREF),
             as_path_length: summary.as_path_length,
             origin: summary.origin,

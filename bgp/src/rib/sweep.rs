@@ -1,21 +1,29 @@
 //! Removing what a peer left behind, in slices: a session with 800,000 paths goes down without
 //! the keepalives of the others being late.
 
-use super::Rib;
-use super::path::{PathId, PeerIndex};
-use crate::wire::FamilySet;
+use super::path::{Path, PathId, PeerIndex};
+use super::{Rib, import};
+use crate::wire::{Family, FamilySet};
 
 /// Records looked at in one slice; some tenths of a millisecond.
 const SLICE: u32 = 16_384;
 
-/// A walk over all paths that removes those of one peer from before a session.
+/// A walk over all paths that removes those that a peer has told before it began anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sweep {
-    pub(crate) peer: PeerIndex,
-    pub(crate) families: FamilySet,
-    /// Paths of older generations go.
-    pub(crate) keep: u8,
+    peer: PeerIndex,
+    /// Per family: paths of older generations are meant.
+    keep: [Option<u8>; 2],
+    work: Work,
     at: u32,
+}
+
+/// What is done to the paths that are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Remove,
+    /// RFC 9494 §4.2: they become long-lived stale, except those that must not.
+    MarkLongLived,
 }
 
 /// Whether a walk is over.
@@ -32,8 +40,24 @@ pub(crate) const fn is_older(generation: u8, than: u8) -> bool {
 }
 
 impl Sweep {
-    pub(crate) const fn new(peer: PeerIndex, families: FamilySet, keep: u8) -> Self {
-        Self { peer, families, keep, at: 0 }
+    /// Removes the paths of `families` that are older than the generations of `keep`.
+    pub(crate) fn new(peer: PeerIndex, families: FamilySet, keep: [u8; 2]) -> Self {
+        let keep =
+            Family::ALL.map(|family| families.contains(family).then_some(keep[family.index()]));
+        Self { peer, keep, work: Work::Remove, at: 0 }
+    }
+
+    /// Makes the same paths long-lived stale.
+    pub(crate) fn mark_long_lived(self) -> Self {
+        Self { work: Work::MarkLongLived, ..self }
+    }
+
+    fn means(&self, path: &Path) -> bool {
+        path.peer == self.peer
+            && path.prefix.is_some_and(|prefix| {
+                let keep = self.keep[prefix.family().index()];
+                keep.is_some_and(|keep| is_older(path.generation, keep))
+            })
     }
 
     /// Does a slice.
@@ -41,12 +65,12 @@ impl Sweep {
         let bound = rib.paths.bound();
         let end = bound.min(self.at.saturating_add(SLICE));
         for id in (self.at..end).map(PathId) {
-            let path = rib.paths.get(id);
-            let leaves = path.peer == self.peer
-                && path.prefix.is_some_and(|prefix| self.families.contains(prefix.family()))
-                && is_older(path.generation, self.keep);
-            if leaves {
-                rib.remove(id);
+            if !self.means(rib.paths.get(id)) {
+                continue;
+            }
+            match self.work {
+                Work::Remove => rib.remove(id),
+                Work::MarkLongLived => import::mark_long_lived(rib, id),
             }
         }
         self.at = end;

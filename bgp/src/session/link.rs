@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::negotiate::Terms;
 use crate::speaker::ConnId;
-use crate::wire::{self, Codec, MessageKind, Notification, Open};
+use crate::wire::{self, Codec, MessageKind, Notification, Open, RouteRefresh};
 
 /// A connection that is up, or being made.
 #[derive(Debug)]
@@ -73,6 +73,10 @@ impl Outbox {
 
     pub(crate) fn notification(&mut self, notification: &Notification) {
         self.put(MessageKind::Notification, |out| notification.emit(out));
+    }
+
+    pub(crate) fn refresh(&mut self, refresh: RouteRefresh) {
+        self.put(MessageKind::RouteRefresh, |out| refresh.emit(out));
     }
 
     /// Unless one waits already.

@@ -4,11 +4,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::collision::Identity;
-use crate::speaker::{PeerConfig, PeerRestart};
-use crate::wire::capability::{Forwarding, GracefulRestart, NotificationSupport, RestartState};
+use crate::speaker::{LocalAs, PeerConfig, PeerRestart, Receive};
+use crate::wire::capability::{
+    AddPathMode, Forwarding, GracefulRestart, LongLivedFamily, NotificationSupport, RestartState,
+    STALE_SECS_MAX,
+};
 use crate::wire::iana::{afi, error, open_error};
 use crate::wire::{
-    AsnWidth, Capability, Codec, Family, FamilySet, HoldTime, Notification, Open, PeerKind,
+    AsnWidth, Capability, Codec, Family, FamilySet, HoldTime, MessageSize, Notification, Open,
+    PeerKind,
 };
 
 /// The terms of a session.
@@ -22,6 +26,8 @@ pub(crate) struct Terms {
     pub(crate) shared: Vec<u8>,
     /// What the peer says of its restarts, when we have offered to help.
     pub(crate) restart: Option<GracefulRestart>,
+    /// What the peer says of long restarts (RFC 9494), when we have offered to help.
+    pub(crate) long_lived: Vec<LongLivedFamily>,
 }
 
 impl Terms {
@@ -49,6 +55,22 @@ impl Terms {
         families.intersection(self.codec.families)
     }
 
+    /// How long the stale paths of a family may be kept after the restart time: as long as the
+    /// peer says, and at most as long as we are configured to (RFC 9494 §4.2).
+    pub(crate) fn long_lived(&self, family: Family, most: Option<Duration>) -> Duration {
+        let theirs = self.long_lived.iter().find(|each| each.family.family() == Some(family));
+        let theirs = theirs.map_or(0, |each| each.stale_secs);
+        let spoken = self.codec.families.contains(family);
+        most.filter(|_| spoken)
+            .map_or(Duration::ZERO, |most| most.min(Duration::from_secs(theirs.into())))
+    }
+
+    /// The families of which the peer went on forwarding while it was away for long.
+    pub(crate) fn long_preserved(&self) -> FamilySet {
+        let kept = self.long_lived.iter().filter(|each| each.forwarding == Forwarding::Preserved);
+        kept.filter_map(|each| each.family.family()).collect()
+    }
+
     /// Whether the peer has just restarted, and does not wait for us.
     pub(crate) fn peer_restarted(&self) -> bool {
         self.restart.as_ref().is_some_and(|restart| restart.state == RestartState::Restarted)
@@ -64,6 +86,8 @@ pub(crate) fn our_open(
 ) -> Open {
     let mut capabilities: Vec<_> = config.families.iter().map(Capability::family).collect();
     capabilities.push(Capability::RouteRefresh);
+    capabilities.push(Capability::EnhancedRouteRefresh);
+    capabilities.push(Capability::ExtendedMessage);
     if offers_ipv6_next_hops(config) {
         capabilities.push(Capability::ExtendedNextHop(vec![(Family::Ipv4.into(), afi::IPV6)]));
     }
@@ -77,10 +101,36 @@ pub(crate) fn our_open(
                 restart_secs: u16::try_from(time.as_secs()).unwrap_or(u16::MAX),
                 families: families.map(|family| (family.into(), forwarding)).collect(),
             }));
+            capabilities.extend(long_lived(config, forwarding));
         }
     }
+    capabilities.extend(add_path(config));
     capabilities.push(Capability::FourOctetAs(ours.asn));
     Open { asn: ours.asn, hold_time: config.hold_time, router_id: ours.router_id, capabilities }
+}
+
+/// RFC 9494 §4.1: only beside graceful restart.
+fn long_lived(config: &PeerConfig, forwarding: Forwarding) -> Option<Capability> {
+    let stale = config.long_lived.filter(|stale| !stale.is_zero())?;
+    let stale_secs = u32::try_from(stale.as_secs()).unwrap_or(u32::MAX).min(STALE_SECS_MAX);
+    let families = config.families.iter();
+    Some(Capability::LongLivedGracefulRestart(
+        families
+            .map(|family| LongLivedFamily { family: family.into(), forwarding, stale_secs })
+            .collect(),
+    ))
+}
+
+/// RFC 7911 §4.
+fn add_path(config: &PeerConfig) -> Option<Capability> {
+    let mode = match (config.add_path.receive, config.add_path.send) {
+        (Receive::One, None) => return None,
+        (Receive::Several, None) => AddPathMode::Receive,
+        (Receive::One, Some(_)) => AddPathMode::Send,
+        (Receive::Several, Some(_)) => AddPathMode::Both,
+    };
+    let families = config.families.iter().map(|family| (family.into(), mode));
+    Some(Capability::AddPath(families.collect()))
 }
 
 /// RFC 8950 is offered where it is of use: on sessions over IPv6 that carry IPv4.
@@ -105,10 +155,16 @@ pub(crate) fn agree(
     ours: &Open,
     theirs: &Open,
 ) -> Result<Terms, Unacceptable> {
-    let expected = config.remote_as.get();
-    if theirs.asn != expected {
-        let text = format!("the peer is AS {}, not AS {expected}", theirs.asn);
+    if !config.remote_as.admits(theirs.asn, ours.asn) {
+        let text = format!("the peer is AS {}, not AS {}", theirs.asn, config.remote_as);
         return Err(unacceptable(open_error::BAD_PEER_AS, text));
+    }
+    // RFC 4271 §6.2: any hold time may be refused. Zero means that nobody looks.
+    let shortest = config.shortest_hold_time.filter(|shortest| theirs.hold_time < *shortest);
+    if let Some(shortest) = shortest {
+        let (theirs, shortest) = (theirs.hold_time.secs(), shortest.secs());
+        let text = format!("the peer proposes a hold time of {theirs} s, less than {shortest} s");
+        return Err(unacceptable(open_error::UNACCEPTABLE_HOLD_TIME, text));
     }
     let kind = if theirs.asn == ours.asn { PeerKind::Internal } else { PeerKind::External };
     // RFC 6286 §2.2: equal identifiers are an error only within one AS.
@@ -134,6 +190,12 @@ pub(crate) fn agree(
         restart: match config.graceful_restart {
             PeerRestart::Disabled => None,
             PeerRestart::Enabled { .. } => restart(theirs).cloned(),
+        },
+        long_lived: match (config.graceful_restart, config.long_lived) {
+            (PeerRestart::Enabled { .. }, Some(_)) if restart(theirs).is_some() => {
+                long_lived_of(theirs)
+            }
+            (PeerRestart::Enabled { .. } | PeerRestart::Disabled, _) => Vec::new(),
         },
     })
 }
@@ -170,7 +232,39 @@ fn codec(kind: PeerKind, families: FamilySet, ours: &Open, theirs: &Open) -> Cod
     if over_ipv6(ours) && over_ipv6(theirs) {
         codec.extended_next_hop.insert(Family::Ipv4);
     }
+    // RFC 8654 §4: once both have said so, either may send long messages.
+    let long = |open: &Open| open.capabilities.contains(&Capability::ExtendedMessage);
+    if long(ours) && long(theirs) {
+        codec.message_size = MessageSize::Extended;
+    }
+    for family in families.iter() {
+        let [ours, theirs] = [ours, theirs].map(|open| add_path_of(open, family));
+        if ours.is_some_and(AddPathMode::receives) && theirs.is_some_and(AddPathMode::sends) {
+            codec.add_path_receive.insert(family);
+        }
+        if ours.is_some_and(AddPathMode::sends) && theirs.is_some_and(AddPathMode::receives) {
+            codec.add_path_send.insert(family);
+        }
+    }
     codec
+}
+
+/// What an OPEN says of several paths per prefix. RFC 7911 §4: of two entries for one family, the
+/// first counts.
+fn add_path_of(open: &Open, family: Family) -> Option<AddPathMode> {
+    let entries = open
+        .capabilities
+        .iter()
+        .flat_map(|each| if let Capability::AddPath(list) = each { list.as_slice() } else { &[] });
+    let mut modes = entries.filter(|(each, _)| each.family() == Some(family));
+    modes.next().map(|(_, mode)| *mode)
+}
+
+fn long_lived_of(open: &Open) -> Vec<LongLivedFamily> {
+    let named = open.capabilities.iter().rev().find_map(|each| {
+        if let Capability::LongLivedGracefulRestart(list) = each { Some(list) } else { None }
+    });
+    named.cloned().unwrap_or_default()
 }
 
 fn shared(ours: &Open, theirs: &Open) -> Vec<u8> {
@@ -197,7 +291,10 @@ fn keepalive(config: &PeerConfig, hold_time: HoldTime) -> Option<Duration> {
 
 /// The BGP Identifier and AS number that a configuration gives us.
 pub(crate) fn identity(router_id: Ipv4Addr, local_as: u32, config: &PeerConfig) -> Identity {
-    Identity { router_id, asn: config.local_as.map_or(local_as, std::num::NonZeroU32::get) }
+    Identity {
+        router_id,
+        asn: config.local_as.map_or(local_as, |LocalAs { number, .. }| number.get()),
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use super::link::Link;
 use super::negotiate::Terms;
 use super::state::State;
 use crate::rib::path::PeerIndex;
-use crate::speaker::{Admin, Dial, DownReason, MessageCounts, Password, PeerConfig, PeerName};
-use crate::wire::{self, FamilySet, MessageKind};
+use crate::speaker::{
+    Admin, Dial, DownReason, MessageCounts, Password, PeerConfig, PeerName, RemoteAs,
+};
+use crate::wire::{self, FamilySet, MessageKind, Refresh, RouteRefresh};
 
 /// One of the two lines of a peer (RFC 4271 §8.2.1).
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) enum Quarantine {
     No,
     /// It may not, until the idle hold timer fires (RFC 4271 §8.1.1 DampPeerOscillations).
     Yes,
+    /// It may not, until the operator resets or changes it.
+    UntilReset,
 }
 
 /// What is known of a peer.
@@ -52,6 +56,15 @@ pub(crate) struct Peer {
     pub(crate) connect_error: Option<String>,
     /// Families whose paths of an earlier session are kept (RFC 4724 §4.2).
     pub(crate) retained: FamilySet,
+    /// Per family, how long they may be kept after the restart time (RFC 9494 §4.2).
+    pub(crate) long_lived: [Duration; 2],
+    /// Families of which the peer is telling all its routes again (RFC 7313 §4).
+    pub(crate) refreshing: FamilySet,
+    /// Families that the peer asked to be told again, before or after the first telling is over.
+    pub(crate) refresh_wanted: FamilySet,
+    pub(crate) refresh_due: FamilySet,
+    /// Families with more paths than the peer should send, of which was warned.
+    pub(crate) over_limit: FamilySet,
     /// Families whose End-of-RIB the peer has sent in this session.
     pub(crate) end_of_rib: FamilySet,
     /// Families whose End-of-RIB we owe the peer.
@@ -88,6 +101,11 @@ impl Peer {
             last_error: None,
             connect_error: None,
             retained: FamilySet::EMPTY,
+            long_lived: [Duration::ZERO; 2],
+            refreshing: FamilySet::EMPTY,
+            refresh_wanted: FamilySet::EMPTY,
+            refresh_due: FamilySet::EMPTY,
+            over_limit: FamilySet::EMPTY,
             end_of_rib: FamilySet::EMPTY,
             end_of_rib_due: FamilySet::EMPTY,
             disabled: FamilySet::EMPTY,
@@ -129,6 +147,15 @@ impl Peer {
             && self.config.dial == Dial::Passive
             && self.quarantine == Quarantine::No;
         if waiting { furthest.max(State::Active) } else { furthest }
+    }
+
+    /// The peer's AS number, as far as it is known.
+    pub(crate) fn remote_as(&self) -> Option<u32> {
+        let told = self.terms().map(|terms| terms.theirs.asn);
+        told.or(match self.config.remote_as {
+            RemoteAs::Number(number) => Some(number.get()),
+            RemoteAs::External | RemoteAs::Internal | RemoteAs::Any => None,
+        })
     }
 
     /// Whether a session is wanted, or why not.
@@ -181,6 +208,21 @@ impl Peer {
         self.sent.add(MessageKind::Update, 1);
         let mut bytes = Vec::new();
         wire::end_of_rib(&mut bytes, family);
+        Some(bytes.into())
+    }
+
+    /// Whether we owe the peer the end of an answer to its route refresh.
+    pub(crate) fn owes_end_of_refresh(&self) -> bool {
+        !self.refresh_due.is_empty()
+    }
+
+    /// RFC 7313 §4: the end of one answer, once it is known that all routes were told.
+    pub(crate) fn end_of_refresh(&mut self) -> Option<Bytes> {
+        let family = self.refresh_due.iter().next()?;
+        self.refresh_due.remove(family);
+        self.sent.add(MessageKind::RouteRefresh, 1);
+        let mut bytes = Vec::new();
+        RouteRefresh { family: family.into(), refresh: Refresh::EndOfRoutes }.emit(&mut bytes);
         Some(bytes.into())
     }
 

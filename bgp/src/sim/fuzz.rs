@@ -1,11 +1,18 @@
 //! A whole session driven by arbitrary bytes, for the fuzz target and for property tests.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::{Duration, Instant};
 
-use crate::speaker::{Config, ConnId, Input, Originated, Output, PeerConfig, Speaker};
-use crate::wire::{Capability, Family, HoldTime, MessageKind, MessageSize, Open, Prefix, frame};
+use crate::speaker::{
+    AddPath, Config, ConnId, Input, Originated, Output, PeerConfig, Receive, Speaker,
+};
+use crate::wire::capability::{
+    AddPathMode, Forwarding, GracefulRestart, LongLivedFamily, NotificationSupport, RestartState,
+};
+use crate::wire::{
+    AfiSafi, Capability, Family, HoldTime, MessageKind, MessageSize, Open, Prefix, frame,
+};
 
 const US: [u8; 4] = [10, 0, 0, 1];
 const THEM: [u8; 4] = [10, 0, 0, 2];
@@ -46,7 +53,11 @@ impl Player {
         let mut config = Config::new(asn(65001), Ipv4Addr::from(US));
         let own = Prefix::new([192, 0, 2, 0].into(), 24).expect("24 is at most 32");
         config.originated.insert(own, Originated::default());
-        config.peers.insert("peer".into(), PeerConfig::new(THEM.into(), asn(65002)));
+        let mut peer = PeerConfig::new(THEM.into(), asn(65002));
+        let send = NonZeroU8::new(3);
+        peer.add_path = AddPath { receive: Receive::Several, send };
+        peer.long_lived = Some(Duration::from_secs(300));
+        config.peers.insert("peer".into(), peer);
         let speaker = Speaker::new(config, 1, now);
         let mut player = Self { speaker, now, conns: Vec::new(), sent: Vec::new() };
         player.attend();
@@ -117,7 +128,7 @@ impl Player {
     fn check_sent(&mut self) {
         let mut rest = &self.sent[..];
         while !rest.is_empty() {
-            let found = frame(rest, MessageSize::Standard).expect("what we send has a good header");
+            let found = frame(rest, MessageSize::Extended).expect("what we send has a good header");
             let length = found.expect("only whole messages are sent").len();
             rest = &rest[length..];
         }
@@ -130,6 +141,34 @@ fn open(variant: u8) -> Open {
     if variant.is_multiple_of(2) {
         capabilities.push(Capability::FourOctetAs(65002));
     }
+    let families = || Family::ALL.into_iter().map(AfiSafi::from);
+    if variant & 2 != 0 {
+        capabilities.extend([Capability::ExtendedMessage, Capability::RouteRefresh]);
+        capabilities.push(Capability::EnhancedRouteRefresh);
+    }
+    if variant & 4 != 0 {
+        let both = families().map(|family| (family, AddPathMode::Both));
+        capabilities.push(Capability::AddPath(both.collect()));
+    }
+    if variant & 8 != 0 {
+        capabilities.extend(restarts(families()));
+    }
     let hold_time = HoldTime::from_secs(90).expect("ninety is neither one nor two");
     Open { asn: 65002, hold_time, router_id: Ipv4Addr::from(THEM), capabilities }
+}
+
+/// Both kinds of graceful restart.
+fn restarts(families: impl Iterator<Item = AfiSafi> + Clone) -> [Capability; 2] {
+    let forwarding = Forwarding::Preserved;
+    let short = families.clone().map(|family| (family, forwarding));
+    let long = families.map(|family| LongLivedFamily { family, forwarding, stale_secs: 200 });
+    [
+        Capability::GracefulRestart(GracefulRestart {
+            state: RestartState::Running,
+            notification: NotificationSupport::Graceful,
+            restart_secs: 100,
+            families: short.collect(),
+        }),
+        Capability::LongLivedGracefulRestart(long.collect()),
+    ]
 }

@@ -8,6 +8,8 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
+use super::limit::MaxPaths;
 use crate::rib::filter::Filter;
 use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
 
@@ -90,12 +92,23 @@ pub struct Multipath {
     pub ebgp: NonZeroU8,
     /// At most this many iBGP paths per prefix.
     pub ibgp: NonZeroU8,
+    /// Whose paths count as equal.
+    pub between: Between,
+}
+
+/// Which paths of equal rank and length may carry a prefix together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// Those through any neighbouring AS: each rack's router may have a number of its own.
+    AnyAs,
+    /// Only those through the same neighbouring AS as the best path.
+    SameAs,
 }
 
 impl Default for Multipath {
     fn default() -> Self {
         const SIXTEEN: NonZeroU8 = NonZeroU8::new(16).expect("sixteen is not zero");
-        Self { ebgp: SIXTEEN, ibgp: SIXTEEN }
+        Self { ebgp: SIXTEEN, ibgp: SIXTEEN, between: Between::AnyAs }
     }
 }
 
@@ -139,14 +152,20 @@ pub struct PeerConfig {
     pub address: IpAddr,
     /// The peer's TCP port, 179 by custom.
     pub port: u16,
-    /// The peer's AS number. Equal to ours: iBGP.
-    pub remote_as: NonZeroU32,
+    /// The AS number that the peer may have.
+    pub remote_as: RemoteAs,
     /// The AS number that we show to this peer instead of [`Config::local_as`].
-    pub local_as: Option<NonZeroU32>,
+    pub local_as: Option<LocalAs>,
+    /// Whether ours stands for the peer's own AS number on the paths that we tell it. Only eBGP.
+    pub as_override: AsOverride,
+    /// Whether private AS numbers stand on the paths that we tell the peer. Only eBGP.
+    pub remove_private: RemovePrivate,
     /// Who dials.
     pub dial: Dial,
     /// The hold time that we propose.
     pub hold_time: HoldTime,
+    /// A peer that proposes less is refused (RFC 4271 §6.2). `None`: any time will do.
+    pub shortest_hold_time: Option<HoldTime>,
     /// Time between keepalives; `None`: a third of the negotiated hold time, which is also the most.
     pub keepalive: Option<Duration>,
     /// Time between attempts to connect.
@@ -173,9 +192,15 @@ pub struct PeerConfig {
     pub graceful_restart: PeerRestart,
     /// How often our own AS may stand in a path that we accept.
     pub allow_own_as: u8,
-    /// The most paths per family that the peer may send, also rejected ones. With one more the
-    /// session ends, and the peer has to wait (RFC 4486 §4).
-    pub max_paths: Option<NonZeroU32>,
+    /// The most paths per family that the peer may send.
+    pub max_paths: Option<MaxPaths>,
+    /// The most prefixes per family that we tell the peer; the rest waits until there is room.
+    pub max_advertised: Option<NonZeroU32>,
+    /// RFC 7911 with this peer.
+    pub add_path: AddPath,
+    /// RFC 9494 with this peer: how long stale routes may be kept after the restart time, at most
+    /// 16,777,215 s. Needs graceful restart.
+    pub long_lived: Option<Duration>,
 }
 
 impl PeerConfig {
@@ -184,15 +209,18 @@ impl PeerConfig {
     ///
     /// RFC 8212 would have an eBGP peer without policy import and export nothing. This deviation is
     /// deliberate: the filters below *are* the policy, and they are visible here.
-    pub fn new(address: IpAddr, remote_as: NonZeroU32) -> Self {
+    pub fn new(address: IpAddr, remote_as: impl Into<RemoteAs>) -> Self {
         Self {
             admin: Admin::Up,
             address,
             port: 179,
-            remote_as,
+            remote_as: remote_as.into(),
             local_as: None,
+            as_override: AsOverride::Keep,
+            remove_private: RemovePrivate::Keep,
             dial: Dial::Both,
             hold_time: HoldTime::from_secs(90).expect("ninety is neither one nor two"),
+            shortest_hold_time: None,
             keepalive: None,
             connect_retry: Duration::from_secs(5),
             ttl: Ttl::Direct,
@@ -207,8 +235,31 @@ impl PeerConfig {
             graceful_restart: PeerRestart::default(),
             allow_own_as: 0,
             max_paths: None,
+            max_advertised: None,
+            add_path: AddPath::default(),
+            long_lived: None,
         }
     }
+}
+
+/// Several paths for one prefix between two speakers (RFC 7911).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct AddPath {
+    /// Whether the peer may tell us several.
+    pub receive: Receive,
+    /// How many of the best paths we tell the peer of each prefix; `None`: the best one alone,
+    /// without a path identifier.
+    pub send: Option<NonZeroU8>,
+}
+
+/// Whether several paths for one prefix are taken from a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Receive {
+    /// One path for each prefix.
+    #[default]
+    One,
+    /// As many as the peer sends.
+    Several,
 }
 
 /// Whether the operator wants the session.

@@ -126,6 +126,8 @@ impl Speaker {
         if let Some(index) = self.names.get(peer).copied() {
             let cause = Cause::cease(Cease::AdministrativeReset, "");
             self.stop(now, index, &cause);
+            self.forgive(index);
+            self.settle(now, index, None);
         }
         self.after(now);
     }
@@ -216,7 +218,18 @@ impl Speaker {
         if new.import != old.import || new.allow_own_as != old.allow_own_as {
             import::reimport(&mut self.rib, index);
         }
+        if new.max_paths != old.max_paths {
+            self.change_limit(now, index);
+        }
         self.settle(now, index, None);
+    }
+
+    fn change_limit(&mut self, now: Instant, index: PeerIndex) {
+        let Some(peer) = self.peers.get(&index) else { return };
+        match peer.established() {
+            Some(direction) => drop(self.limit_paths(now, Place { peer: index, direction })),
+            None => self.forgive(index),
+        }
     }
 
     /// After a change by the operator nothing is held against the peer.
@@ -270,19 +283,24 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         dial: super::Dial::Both,
         connect_retry: std::time::Duration::ZERO,
         keepalive: None,
+        shortest_hold_time: None,
+        as_override: super::AsOverride::Keep,
+        remove_private: super::RemovePrivate::Keep,
         next_hop: super::NextHopMode::Auto,
         reflection: Reflection::NonClient,
         import: Filter::reject_all(),
         export: Filter::reject_all(),
         allow_own_as: 0,
         max_paths: None,
+        max_advertised: None,
         ..config.clone()
     };
     fixed(old) != fixed(new)
 }
 
 const fn limits(config: &Config) -> Limits {
-    Limits { external: config.multipath.ebgp, internal: config.multipath.ibgp }
+    let super::Multipath { ebgp, ibgp, between } = config.multipath;
+    Limits { external: ebgp, internal: ibgp, between }
 }
 
 /// Ourselves as the source of what we originate.
@@ -293,11 +311,13 @@ fn ourselves(config: &Config) -> Neighbor {
         address: Ipv4Addr::UNSPECIFIED.into(),
         own_address: None,
         local_as: config.local_as.get(),
+        prepend: None,
         allow_own_as: 0,
         reflection: Reflection::NonClient,
         interface: None,
         import: Filter::accept_all(),
-        generation: 0,
+        generation: [0; 2],
+        long_lived: wire::FamilySet::EMPTY,
         paths: [0; 2],
     }
 }

@@ -36,6 +36,9 @@ impl Speaker {
         match peer.quarantine {
             Quarantine::No => {}
             Quarantine::Yes => return Err(refused("it has to wait after an error")),
+            Quarantine::UntilReset => {
+                return Err(refused("it told too many paths, and waits for the operator"));
+            }
         }
         let index = peer.index;
         self.free_incoming(now, index);

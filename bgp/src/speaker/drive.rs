@@ -12,10 +12,10 @@ use crate::session::collision::Direction;
 use crate::session::link::Transport;
 use crate::session::negotiate;
 use crate::session::state::{Action, Event, State, step};
-use crate::speaker::Dial;
-use crate::wire::Notification;
+use crate::speaker::{Dial, LimitAction};
 use crate::wire::capability::{Forwarding, RestartState};
 use crate::wire::iana::{error, fsm_error};
+use crate::wire::{FamilySet, Notification};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -151,10 +151,20 @@ impl Speaker {
             return;
         }
         let wait = match fault {
-            Fault::Error | Fault::Flood => {
+            Fault::Error => {
                 peer.quarantine = Quarantine::Yes;
                 peer.idle_hold()
             }
+            Fault::Flood => match peer.config.max_paths.map(|max| max.then) {
+                Some(LimitAction::Restart(wait)) => {
+                    peer.quarantine = Quarantine::Yes;
+                    wait
+                }
+                Some(LimitAction::StayDown | LimitAction::Warn) | None => {
+                    peer.quarantine = Quarantine::UntilReset;
+                    return;
+                }
+            },
             Fault::Transport | Fault::Cease | Fault::HardReset => peer.retry_after(),
         };
         self.timers.set(Timer::IdleHold(at.peer), now + self.jitter.of(wait));
@@ -165,6 +175,7 @@ impl Speaker {
         let waits = self.timers.is_set(Timer::IdleHold(index));
         let Some(peer) = self.peers.get_mut(&index) else { return };
         let start = peer.wanted().is_ok()
+            && peer.quarantine == Quarantine::No
             && peer.config.dial != Dial::Passive
             && peer.line(Direction::Outgoing).state == State::Idle
             && peer.line(Direction::Incoming).state < State::OpenSent
@@ -200,7 +211,10 @@ impl Speaker {
                     self.event(now, at, Event::KeepaliveExpired, None);
                 }
             }
-            Timer::Restart(peer) | Timer::Stale(peer) => self.drop_retained(peer),
+            Timer::Restart(peer) => self.restart_time_over(now, peer),
+            Timer::Stale(peer) => self.drop_retained(peer),
+            Timer::LongLived(peer, family) => self.drop_long_lived(peer, family),
+            Timer::Refresh(peer) => self.end_of_refresh(peer, FamilySet::ALL),
             Timer::Presume(index) => {
                 if let Some(peer) = self.peers.get_mut(&index) {
                     peer.presumed_complete = true;

@@ -86,7 +86,7 @@ impl Speaker {
             let path = self.rib.paths.get(id);
             let Some(prefix) = path.prefix else { continue };
             let tally = tallies.entry((path.peer, prefix.family())).or_default();
-            let stale = path.generation != self.rib.neighbor(path.peer).generation;
+            let stale = self.rib.is_stale(path);
             let barred = matches!(path.standing, Standing::Ineligible(_));
             tally.received += 1;
             tally.accepted += u64::from(!barred);
@@ -115,7 +115,7 @@ impl Speaker {
         PeerSnapshot {
             name: peer.name.clone(),
             address: peer.config.address,
-            remote_as: peer.config.remote_as.get(),
+            remote_as: peer.remote_as(),
             kind: self.rib.neighbor(peer.index).kind,
             state: peer.state(),
             since: now.duration_since(peer.since),
@@ -148,7 +148,7 @@ impl Speaker {
                 Ok(Outcome::Lost(step)) => Verdict::Lost(step),
                 Err(why) => Verdict::Ineligible(why),
             },
-            stale: path.generation != self.rib.neighbor(path.peer).generation,
+            stale: self.rib.is_stale(path),
             attributes: attributes(self.rib.attributes.get(path.attr)),
         }
     }
@@ -207,12 +207,16 @@ fn attributes(block: Block<'_>) -> AttributeSnapshot {
 }
 
 fn negotiated(terms: &Terms) -> NegotiatedSnapshot {
-    const NAMES: [(u8, &str); 5] = [
+    const NAMES: [(u8, &str); 9] = [
         (capability::MULTIPROTOCOL, "multiprotocol"),
         (capability::ROUTE_REFRESH, "route-refresh"),
         (capability::EXTENDED_NEXT_HOP, "extended-next-hop"),
         (capability::GRACEFUL_RESTART, "graceful-restart"),
         (capability::FOUR_OCTET_AS, "four-octet-as"),
+        (capability::EXTENDED_MESSAGE, "extended-message"),
+        (capability::ADD_PATH, "add-path"),
+        (capability::ENHANCED_ROUTE_REFRESH, "enhanced-route-refresh"),
+        (capability::LONG_LIVED_GRACEFUL_RESTART, "long-lived-graceful-restart"),
     ];
     let shared = NAMES.into_iter().filter(|(code, _)| terms.has(*code));
     NegotiatedSnapshot {

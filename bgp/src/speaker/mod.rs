@@ -12,24 +12,29 @@
 //! configure -+                                   +--> poll_timeout    when to call handle_timeout
 //! ```
 
+mod as_rules;
 mod cause;
 mod config;
 mod configure;
 mod connections;
 mod drive;
 mod event;
+mod limit;
 mod look;
 mod receive;
+mod refresh;
 mod restart;
 mod snapshot;
 mod up_down;
 
 pub use crate::session::State;
+pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};
 pub use config::{
-    Admin, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password, PeerConfig,
-    PeerName, PeerRestart, Reflection, Start, Ttl,
+    AddPath, Admin, Between, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated,
+    Password, PeerConfig, PeerName, PeerRestart, Receive, Reflection, Start, Ttl,
 };
 pub use event::{ConnId, Input, NextHopVia, Output, Route};
+pub use limit::{LimitAction, MaxPaths};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
     PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,
@@ -102,6 +107,10 @@ enum Timer {
     Stale(PeerIndex),
     /// A peer without End-of-RIB has told its routes by now.
     Presume(PeerIndex),
+    /// RFC 7313 §4: how long to wait for the end of an answer to a route refresh.
+    Refresh(PeerIndex),
+    /// RFC 9494 §4.2: how long stale routes are kept after the restart time.
+    LongLived(PeerIndex, Family),
     /// Peers that have not come up by now are not waited for.
     Answer,
     /// RFC 4724 §4.1: Selection_Deferral_Timer.
@@ -207,6 +216,10 @@ impl Speaker {
                 return Some(chunk.bytes);
             }
             if let Some(bytes) = state.end_of_rib(self.rib.deferred) {
+                self.begin_refresh(peer);
+                return Some(bytes);
+            }
+            if let Some(bytes) = state.end_of_refresh() {
                 return Some(bytes);
             }
         }
@@ -243,7 +256,8 @@ impl Speaker {
                 let waiting = !link.outbox.is_empty()
                     || line.state == State::Established
                         && (self.groups.has_news(peer.index)
-                            || peer.owes_end_of_rib(self.rib.deferred));
+                            || peer.owes_end_of_rib(self.rib.deferred)
+                            || peer.owes_end_of_refresh());
                 let told = &mut peer.announced_output[direction as usize];
                 if waiting && !*told {
                     *told = true;

@@ -1,24 +1,23 @@
 //! From bytes to messages to routes.
 
-use std::num::NonZeroU32;
 use std::time::Instant;
 
 use super::cause::{Cause, Fault};
-use super::{ConnId, Place, Speaker};
+use super::{ConnId, LimitAction, Place, Speaker};
 use crate::rib::attribute::Block;
-use crate::rib::import::Import;
+use crate::rib::import::{Age, Import};
 use crate::rib::sweep::Sweep;
 use crate::session::collision::{self, Direction, Identity};
 use crate::session::negotiate;
 use crate::session::state::{Event, State};
 use crate::wire::{
     self, Cease, Checked, Codec, Family, FamilySet, Message, NextHop, Nlri, Notification, Open,
-    PeerKind, Refresh, RouteRefresh, Severity, Summary, Update,
+    PeerKind, Severity, Summary, Update,
 };
 
 /// What is left to do with the stream of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stream {
+pub(super) enum Stream {
     Open,
     Ended,
 }
@@ -97,7 +96,7 @@ impl Speaker {
             },
             Message::RouteRefresh(refresh) => match self.expected(now, at, Event::RouteRefresh) {
                 Stream::Open => {
-                    self.on_refresh(at, refresh);
+                    self.on_refresh(now, at, refresh);
                     Stream::Open
                 }
                 Stream::Ended => Stream::Ended,
@@ -183,20 +182,6 @@ impl Speaker {
         }
     }
 
-    fn on_refresh(&mut self, at: Place, refresh: RouteRefresh) {
-        let Some(terms) = self.peers.get(&at.peer).and_then(|peer| peer.terms()) else { return };
-        let family = refresh.family.family().filter(|f| terms.codec.families.contains(*f));
-        match (refresh.refresh, family) {
-            (Refresh::Request, Some(family)) => {
-                let families = [family].into_iter().collect();
-                self.groups.refresh(&mut self.rib, at.peer, families);
-            }
-            // RFC 7313 is not offered; a family that is not spoken is ignored (RFC 2918 §4).
-            (Refresh::Request, None)
-            | (Refresh::BeginOfRoutes | Refresh::EndOfRoutes | Refresh::Unknown(_), _) => {}
-        }
-    }
-
     fn on_update(&mut self, now: Instant, at: Place, update: &Update<'_>, codec: &Codec) -> Stream {
         let mut scratch = std::mem::take(&mut self.scratch);
         let checked = wire::check(update, codec, &mut scratch);
@@ -229,20 +214,31 @@ impl Speaker {
         };
         peer.disabled.insert(family);
         peer.retained.remove(family);
-        let all = self.rib.neighbor(at.peer).generation.wrapping_add(1);
+        let all = self.rib.neighbor(at.peer).generation.map(|current| current.wrapping_add(1));
         let families = [family].into_iter().collect();
         self.sweeps.push_back(Sweep::new(at.peer, families, all));
     }
 
-    /// Ends the session of a peer that sends more than it may.
-    fn limit_paths(&mut self, now: Instant, at: Place) -> Stream {
-        let max = self.peers.get(&at.peer).and_then(|peer| peer.config.max_paths);
-        let Some(max) = max.map(NonZeroU32::get) else { return Stream::Open };
+    /// Ends the session of a peer that sends more than it may, or notes it.
+    pub(super) fn limit_paths(&mut self, now: Instant, at: Place) -> Stream {
+        let Some(peer) = self.peers.get_mut(&at.peer) else { return Stream::Open };
+        let Some(limit) = peer.config.max_paths else { return Stream::Open };
+        let max = limit.limit.get();
         let paths = self.rib.neighbor(at.peer).paths;
-        let Some(family) = Family::ALL.into_iter().find(|family| paths[family.index()] > max)
-        else {
+        let over = |family: &Family| paths[family.index()] > max;
+        if limit.then == LimitAction::Warn {
+            for family in Family::ALL {
+                if !over(&family) {
+                    peer.over_limit.remove(family);
+                } else if !peer.over_limit.contains(family) {
+                    peer.over_limit.insert(family);
+                    peer.faults += 1;
+                    peer.last_fault = Some(format!("more than {max} {family} paths"));
+                }
+            }
             return Stream::Open;
-        };
+        }
+        let Some(family) = Family::ALL.into_iter().find(over) else { return Stream::Open };
         let mut notification = Notification::cease(Cease::MaximumPrefixes);
         // RFC 4486 §4: the family and its limit.
         let [high, low] = wire::AfiSafi::from(family).afi.to_be_bytes();
@@ -307,7 +303,7 @@ impl Speaker {
         }
         let block = Block { next_hop: Some(next_hop), summary, raw };
         let received = self.rib.attributes.intern(block);
-        let mut import = Import::new(&self.rib, at.peer, received);
+        let mut import = Import::new(&self.rib, at.peer, received, Age::Current);
         for (identifier, prefix) in nlri {
             let imported = import.judge(&mut self.rib, prefix);
             self.rib.announce(at.peer, identifier, prefix, received, imported);

@@ -46,8 +46,8 @@ pub struct PeerSnapshot {
     pub name: PeerName,
     /// Its address.
     pub address: IpAddr,
-    /// Its AS number.
-    pub remote_as: u32,
+    /// Its AS number; `None` while any will do and it has told none.
+    pub remote_as: Option<u32>,
     /// eBGP or iBGP.
     pub kind: PeerKind,
     /// The state of its session.

@@ -1,18 +1,23 @@
 //! What the coming and going of a session means for the routes.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use super::cause::{Cause, Fault};
-use super::{PeerRestart, Place, Reflection, Speaker, Timer};
+use super::{
+    AsOverride, LocalAs, LocalAsMode, PeerConfig, PeerRestart, Place, Reflection, RemovePrivate,
+    Speaker, Timer,
+};
 use crate::rib::Neighbor;
-use crate::rib::export::Policy;
+use crate::rib::export::{LongLived, Policy};
 use crate::rib::path::PeerIndex;
 use crate::rib::sweep::Sweep;
 use crate::session::negotiate::Terms;
 use crate::session::state::{Event, State};
 use crate::session::{Peer, negotiate};
-use crate::wire::{Cease, Codec, Family, FamilySet, NextHop, PeerKind};
+use crate::wire::iana::capability;
+use crate::wire::{Cease, Codec, Family, FamilySet, NextHop, PrivateEdit};
 
 impl Speaker {
     /// A session has come up: its routes count from now on, and it is told ours.
@@ -43,6 +48,8 @@ impl Speaker {
             let wait = self.config.graceful_restart.answer_within;
             self.timers.set(Timer::Presume(index), now + wait);
         }
+        peer.refresh_wanted = FamilySet::EMPTY;
+        peer.over_limit = FamilySet::EMPTY;
         let neighbor = self.rib.neighbor_mut(index);
         neighbor.kind = terms.codec.peer;
         neighbor.router_id = terms.theirs.router_id;
@@ -57,16 +64,21 @@ impl Speaker {
     /// peer has kept too.
     fn keep_preserved(&mut self, now: Instant, index: PeerIndex, terms: &Terms) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
-        let preserved = terms.preserved();
-        let lost: FamilySet =
-            peer.retained.iter().filter(|family| !preserved.contains(*family)).collect();
-        peer.retained = peer.retained.intersection(preserved);
+        let long = self.rib.neighbor(index).long_lived;
+        let (preserved, long_preserved) = (terms.preserved(), terms.long_preserved());
+        let stays = |family: &Family| {
+            preserved.contains(*family)
+                || long.contains(*family) && long_preserved.contains(*family)
+        };
+        let lost: FamilySet = peer.retained.iter().filter(|family| !stays(family)).collect();
+        peer.retained = peer.retained.iter().filter(stays).collect();
         match (peer.retained.is_empty(), peer.config.graceful_restart) {
             (true, _) | (_, PeerRestart::Disabled) => {}
             (false, PeerRestart::Enabled { stale, .. }) => {
                 self.timers.set(Timer::Stale(index), now + stale);
             }
         }
+        lost.iter().for_each(|family| self.no_longer_long_lived(index, family));
         self.sweep(index, lost);
     }
 
@@ -79,25 +91,79 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&index) else { return };
         peer.flaps += 1;
         peer.end_of_rib_due = FamilySet::EMPTY;
+        peer.refresh_due = FamilySet::EMPTY;
+        let refreshing = std::mem::take(&mut peer.refreshing);
         let link = peer.line(at.direction).link.as_ref();
         let terms = link.and_then(|link| link.terms.as_ref());
         let (kept, wait) = terms.map_or((FamilySet::EMPTY, Duration::ZERO), |terms| {
             let wait = terms.restart.as_ref().map_or(0, |restart| restart.restart_secs);
             (retained(peer, terms, cause), Duration::from_secs(wait.into()))
         });
-        peer.retained = if wait.is_zero() { FamilySet::EMPTY } else { kept };
-        let kept = peer.retained;
-
-        let neighbor = self.rib.neighbor_mut(index);
-        let ended = neighbor.generation;
-        neighbor.generation = ended.wrapping_add(1);
-        // RFC 4724 §4.2: what was stale before this session ended goes, what it told stays.
-        self.sweeps.push_back(Sweep::new(index, kept, ended));
-        let rest = Family::ALL.into_iter().filter(|family| !kept.contains(*family)).collect();
-        self.sweep(index, rest);
-        if !kept.is_empty() {
+        let most = peer.config.long_lived;
+        peer.long_lived = Self::FAMILIES
+            .map(|family| terms.map_or(Duration::ZERO, |terms| terms.long_lived(family, most)));
+        peer.retained = kept;
+        self.forget_before(index, kept, refreshing);
+        if wait.is_zero() {
+            self.restart_time_over(now, index);
+        } else if !kept.is_empty() {
             self.timers.set(Timer::Restart(index), now + wait);
         }
+    }
+
+    /// RFC 4724 §4.2: what was stale before the session ended goes; of what it told, the families
+    /// to be kept stay.
+    fn forget_before(&mut self, index: PeerIndex, kept: FamilySet, refreshing: FamilySet) {
+        self.timers.cancel(Timer::Refresh(index));
+        let neighbor = self.rib.neighbor_mut(index);
+        let ended = neighbor.generation;
+        neighbor.generation = ended.map(|generation| generation.wrapping_add(1));
+        // In the middle of a refresh, what is not told again yet is as good as what is.
+        let told = Self::FAMILIES.map(|family| {
+            let begun = u8::from(refreshing.contains(family));
+            ended[family.index()].wrapping_sub(begun)
+        });
+        self.sweeps.push_back(Sweep::new(index, kept, told));
+        for family in Self::FAMILIES {
+            self.no_longer_long_lived(index, family);
+        }
+        let rest = Family::ALL.into_iter().filter(|family| !kept.contains(*family)).collect();
+        self.sweep(index, rest);
+    }
+
+    /// The peer has not come back within its restart time: what may be kept for longer is marked,
+    /// the rest goes (RFC 9494 §4.2).
+    pub(super) fn restart_time_over(&mut self, now: Instant, index: PeerIndex) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let stale = peer.long_lived;
+        let is_long = |family: &Family| !stale[family.index()].is_zero();
+        let long: FamilySet = peer.retained.iter().filter(is_long).collect();
+        let gone: FamilySet = peer.retained.iter().filter(|family| !is_long(family)).collect();
+        peer.retained = long;
+        self.sweep(index, gone);
+        if long.is_empty() {
+            return;
+        }
+        let neighbor = self.rib.neighbor_mut(index);
+        neighbor.long_lived = long;
+        let generation = neighbor.generation;
+        self.sweeps.push_back(Sweep::new(index, long, generation).mark_long_lived());
+        for family in long.iter() {
+            self.timers.set(Timer::LongLived(index, family), now + stale[family.index()]);
+        }
+    }
+
+    /// The peer has been away, or silent, for longer than even long-lived stale paths are kept.
+    pub(super) fn drop_long_lived(&mut self, index: PeerIndex, family: Family) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        peer.retained.remove(family);
+        self.no_longer_long_lived(index, family);
+        self.sweep(index, [family].into_iter().collect());
+    }
+
+    fn no_longer_long_lived(&mut self, index: PeerIndex, family: Family) {
+        self.timers.cancel(Timer::LongLived(index, family));
+        self.rib.neighbor_mut(index).long_lived.remove(family);
     }
 
     /// Removes the paths from before the current session.
@@ -108,10 +174,11 @@ impl Speaker {
         }
     }
 
-    /// The peer took too long to come back, or to tell its routes again.
+    /// The peer took too long to tell its routes again, or is not waited for any longer.
     pub(super) fn drop_retained(&mut self, index: PeerIndex) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
         let retained = std::mem::take(&mut peer.retained);
+        retained.iter().for_each(|family| self.no_longer_long_lived(index, family));
         self.sweep(index, retained);
     }
 
@@ -124,6 +191,7 @@ impl Speaker {
             if peer.retained.is_empty() {
                 self.timers.cancel(Timer::Stale(index));
             }
+            self.no_longer_long_lived(index, family);
             self.sweep(index, [family].into_iter().collect());
         }
     }
@@ -132,12 +200,31 @@ impl Speaker {
     pub(super) fn policy(&mut self, at: Place) -> Option<Policy> {
         let own = self.local_address(at)?;
         let peer = self.peers.get(&at.peer)?;
-        let codec = peer.line(at.direction).link.as_ref()?.terms.as_ref()?.codec;
+        let terms = peer.line(at.direction).link.as_ref()?.terms.as_ref()?;
+        let (codec, theirs) = (terms.codec, terms.theirs.asn);
         let config = &peer.config;
         let local_as = self.config.local_as.get();
+        let shown = negotiate::identity(self.config.router_id, local_as, config).asn;
         Some(Policy {
             codec,
-            local_as: negotiate::identity(self.config.router_id, local_as, config).asn,
+            own_as: own_as(local_as, config),
+            replace_as: match config.as_override {
+                AsOverride::Keep => None,
+                AsOverride::Replace => Some((theirs, shown)),
+            },
+            private: match config.remove_private {
+                RemovePrivate::Keep => PrivateEdit::Keep,
+                RemovePrivate::WhenAll => PrivateEdit::RemoveWhenAll { but: theirs },
+                RemovePrivate::Remove => PrivateEdit::Remove { but: theirs },
+                RemovePrivate::Replace => PrivateEdit::Replace { with: shown, but: theirs },
+            },
+            max_advertised: config.max_advertised,
+            paths: config.add_path.send.unwrap_or(NonZeroU8::MIN),
+            long_lived: if terms.has(capability::LONG_LIVED_GRACEFUL_RESTART) {
+                LongLived::Known
+            } else {
+                LongLived::Unknown
+            },
             own_next_hop: Self::FAMILIES.map(|family| self.own_next_hop(own, codec, family)),
             next_hop: config.next_hop,
             reflection: self.reflection(peer),
@@ -178,21 +265,29 @@ impl Speaker {
         let Some(peer) = self.peers.get(&index) else { return };
         let config = &peer.config;
         let local_as = self.config.local_as.get();
-        let local_as = negotiate::identity(self.config.router_id, local_as, config).asn;
-        let internal = config.remote_as.get() == local_as;
+        let shown = negotiate::identity(self.config.router_id, local_as, config).asn;
         let row = usize::from(index.0);
         let before = self.rib.neighbors.get(row);
         let neighbor = Neighbor {
-            kind: if internal { PeerKind::Internal } else { PeerKind::External },
+            // With a session the peer has told its number, and what counts is that.
+            kind: peer
+                .terms()
+                .map_or(config.remote_as.expected_kind(shown), |terms| terms.codec.peer),
             router_id: before.map_or(std::net::Ipv4Addr::UNSPECIFIED, |before| before.router_id),
             address: config.address,
             own_address: before.and_then(|before| before.own_address),
-            local_as,
+            local_as: shown,
+            prepend: match config.local_as {
+                Some(LocalAs { number, mode: LocalAsMode::Prepend }) => Some(number.get()),
+                Some(LocalAs { mode: LocalAsMode::Replace | LocalAsMode::NoPrepend, .. })
+                | None => None,
+            },
             allow_own_as: config.allow_own_as,
             reflection: self.reflection(peer),
             interface: config.interface.clone(),
             import: config.import.clone(),
-            generation: before.map_or(0, |before| before.generation),
+            generation: before.map_or([0; 2], |before| before.generation),
+            long_lived: before.map_or(FamilySet::EMPTY, |before| before.long_lived),
             paths: before.map_or([0; 2], |before| before.paths),
         };
         if row == self.rib.neighbors.len() {
@@ -216,6 +311,17 @@ impl Speaker {
     }
 }
 
+/// What we put before the paths that leave for another AS.
+fn own_as(local_as: u32, config: &PeerConfig) -> Vec<u32> {
+    match config.local_as {
+        None => vec![local_as],
+        Some(LocalAs { number, mode: LocalAsMode::Replace }) => vec![number.get()],
+        Some(LocalAs { number, mode: LocalAsMode::NoPrepend | LocalAsMode::Prepend }) => {
+            vec![number.get(), local_as]
+        }
+    }
+}
+
 /// The families whose paths outlive the session (RFC 4724 §4.2, RFC 8538 §4).
 fn retained(peer: &Peer, terms: &Terms, cause: Option<&Cause>) -> FamilySet {
     let graceful = match cause.map_or(Fault::Error, |cause| cause.fault) {
@@ -226,6 +332,11 @@ fn retained(peer: &Peer, terms: &Terms, cause: Option<&Cause>) -> FamilySet {
     if !graceful {
         return FamilySet::EMPTY;
     }
-    let restartable = terms.restartable().iter();
-    restartable.filter(|family| !peer.disabled.contains(*family)).collect()
+    let restartable = terms.restartable();
+    let most = peer.config.long_lived;
+    let outlives = |family: &Family| {
+        let long = !terms.long_lived(*family, most).is_zero();
+        (restartable.contains(*family) || long) && !peer.disabled.contains(*family)
+    };
+    Family::ALL.into_iter().filter(outlives).collect()
 }

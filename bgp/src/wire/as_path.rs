@@ -12,6 +12,12 @@ use super::{AsnWidth, Codec};
 /// The most AS numbers that one segment holds.
 pub(super) const SEGMENT_MAX: usize = 255;
 
+/// Whether an AS number is for private use (RFC 6996 §5).
+#[must_use]
+pub const fn is_private(asn: u32) -> bool {
+    matches!(asn, 64_512..=65_534 | 4_200_000_000..=4_294_967_294)
+}
+
 /// A canonical AS_PATH: four octets per AS number, nearest AS first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AsPath<'a>(&'a [u8]);

@@ -61,6 +61,48 @@ impl<T: PartialEq + Copy> ListEdit<T> {
     }
 }
 
+/// What becomes of private AS numbers (RFC 6996) on a path. The number of the peer that the path
+/// goes to always stays: without it that peer could not see a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PrivateEdit {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They go if the path holds no public number.
+    RemoveWhenAll {
+        /// The peer.
+        but: u32,
+    },
+    /// They go.
+    Remove {
+        /// The peer.
+        but: u32,
+    },
+    /// Another number stands in their place.
+    Replace {
+        /// That number.
+        with: u32,
+        /// The peer.
+        but: u32,
+    },
+}
+
+impl PrivateEdit {
+    fn apply(self, path: &mut Vec<u32>) {
+        match self {
+            Self::Keep => {}
+            Self::RemoveWhenAll { .. } if !path.iter().all(|asn| as_path::is_private(*asn)) => {}
+            Self::RemoveWhenAll { but } | Self::Remove { but } => {
+                path.retain(|asn| *asn == but || !as_path::is_private(*asn));
+            }
+            Self::Replace { with, but } => {
+                let private = |asn: &&mut u32| **asn != but && as_path::is_private(**asn);
+                path.iter_mut().filter(private).for_each(|asn| *asn = with);
+            }
+        }
+    }
+}
+
 /// What route reflection adds (RFC 4456 §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reflection {
@@ -83,6 +125,8 @@ pub struct Rewrite {
     pub prepend: Vec<u32>,
     /// Replaces an AS number on the path, before prepending (as-override).
     pub replace_as: Option<(u32, u32)>,
+    /// What becomes of private AS numbers on the path, before prepending.
+    pub private: PrivateEdit,
     /// ORIGIN.
     pub origin: Edit<Origin>,
     /// MULTI_EXIT_DISC.
@@ -107,6 +151,7 @@ impl Rewrite {
             to,
             prepend: Vec::new(),
             replace_as: None,
+            private: PrivateEdit::Keep,
             origin: Edit::Keep,
             med: Edit::Keep,
             local_pref: Edit::Keep,
@@ -175,11 +220,16 @@ impl Rewrite {
             Some((from, to)) if asn == from => to,
             Some(_) | None => asn,
         });
-        self.prepend.iter().copied().chain(replaced).collect()
+        let mut path: Vec<u32> = replaced.collect();
+        self.private.apply(&mut path);
+        path.splice(0..0, self.prepend.iter().copied());
+        path
     }
 
     fn put_as_path(&self, value: &[u8], out: &mut Vec<u8>) {
-        let unchanged = self.prepend.is_empty() && self.replace_as.is_none();
+        let unchanged = self.prepend.is_empty()
+            && self.replace_as.is_none()
+            && self.private == PrivateEdit::Keep;
         match self.asn_width {
             AsnWidth::Four if unchanged => {
                 attribute::emit(out, flags::TRANSITIVE, code::AS_PATH, value);

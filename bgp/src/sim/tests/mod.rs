@@ -1,9 +1,12 @@
 //! What speakers do together.
 
+mod as_rules;
 mod basics;
 mod changes;
 mod groups;
+mod long_lived;
 mod oracle;
+mod refresh;
 mod restart;
 mod sessions;
 mod topology;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::speaker::{Admin, Dial, EndedBy, Password, PeerRestart};
+use crate::speaker::{Admin, Dial, EndedBy, LimitAction, MaxPaths, Password, PeerRestart};
 use crate::wire::HoldTime;
 
 fn pair() -> Vec<Config> {
@@ -99,7 +99,7 @@ fn a_broken_connection_is_made_again() {
 #[test]
 fn a_wrong_as_is_refused_with_its_subcode_and_ever_less_often() {
     let mut configs = pair();
-    peer_of(&mut configs[0]).remote_as = asn(65009);
+    peer_of(&mut configs[0]).remote_as = asn(65009).into();
     let mut sim = network(1, configs);
     assert_eq!(
         last_error(&sim, 0),
@@ -208,7 +208,7 @@ fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
 fn a_peer_that_sends_more_than_it_may_has_to_wait() {
     let mut configs = pair();
     configs[1].originated.insert(own(70), Originated::default());
-    peer_of(&mut configs[0]).max_paths = Some(asn(2));
+    peer_of(&mut configs[0]).max_paths = Some(MaxPaths::from(asn(2)));
     let mut sim = network(1, configs.clone());
     assert_eq!(routes(&sim, 0).len(), 2);
     sim.with(1, |speaker, now| speaker.originate(now, own(71), &Originated::default()));
@@ -218,6 +218,47 @@ fn a_peer_that_sends_more_than_it_may_has_to_wait() {
     assert_eq!(text, "the peer has sent more than 2 ipv4-unicast paths");
     assert!(routes(&sim, 0).is_empty());
     sim.with(1, |speaker, now| speaker.withdraw(now, own(71)));
-    sim.run_until_quiet();
+    sim.run_for(Duration::from_secs(44));
+    assert_eq!(state(&sim, 0, 1), State::Idle, "it waits three quarters of a minute, at least");
+    sim.run_for(Duration::from_secs(30));
     assert_eq!(routes(&sim, 0).len(), 2);
+}
+
+/// Three paths where two are allowed.
+fn flood(then: LimitAction) -> (Vec<Config>, Simulation) {
+    let mut configs = pair();
+    for number in [70, 71] {
+        configs[1].originated.insert(own(number), Originated::default());
+    }
+    peer_of(&mut configs[0]).max_paths = Some(MaxPaths { limit: asn(2), then });
+    let sim = network(1, configs.clone());
+    (configs, sim)
+}
+
+#[test]
+fn a_limit_that_only_warns_is_a_fault_of_the_peer_and_no_more() {
+    let (_, sim) = flood(LimitAction::Warn);
+    assert_eq!((routes(&sim, 0).len(), flaps(&sim, 0)), (3, 0));
+    let peer = &sim.node(0).speaker.peers(sim.now())[0];
+    assert_eq!(peer.faults, 1);
+    assert_eq!(peer.last_fault.as_deref(), Some("more than 2 ipv4-unicast paths"));
+}
+
+#[test]
+fn a_peer_that_told_too_much_stays_down_until_somebody_looks() {
+    let (mut configs, mut sim) = flood(LimitAction::StayDown);
+    sim.run_for(Duration::from_secs(3600));
+    assert_eq!((state(&sim, 0, 1), flaps(&sim, 0)), (State::Idle, 1));
+    sim.with(0, |speaker, now| speaker.reset(now, &name(1)));
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!((state(&sim, 0, 1), flaps(&sim, 0)), (State::Idle, 2), "too much again");
+    // A higher limit is a reason to try again; a lower one takes effect at once.
+    let max = |limit| Some(MaxPaths { limit: asn(limit), then: LimitAction::StayDown });
+    peer_of(&mut configs[0]).max_paths = max(3);
+    sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!((state(&sim, 0, 1), routes(&sim, 0).len()), (State::Established, 3));
+    peer_of(&mut configs[0]).max_paths = max(1);
+    sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
+    assert_eq!((state(&sim, 0, 1), flaps(&sim, 0)), (State::Idle, 3));
 }

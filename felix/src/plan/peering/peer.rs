@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 
-use ocicat_bgp::speaker::{NextHopMode, Password, PeerConfig, PeerName, Reflection, Ttl};
+use ocicat_bgp::speaker::{LocalAs, NextHopMode, Password, PeerConfig, PeerName, Reflection, Ttl};
 use ocicat_policy::expression::Expression;
 
 use super::settings::Settings;
@@ -171,7 +171,8 @@ impl Reader<'_> {
             Some(hops) => Ttl::Security(hops),
             None => multihop(),
         };
-        peer.local_as = spec.local_as_number.and_then(|number| NonZeroU32::new(number.0));
+        peer.local_as =
+            spec.local_as_number.and_then(|number| NonZeroU32::new(number.0)).map(LocalAs::from);
         peer.allow_own_as = spec.num_allowed_local_as_numbers.unwrap_or(0);
         peer.next_hop = match spec.next_hop_mode {
             Some(calico::NextHopMode::Auto) => NextHopMode::Auto,
@@ -180,7 +181,7 @@ impl Reader<'_> {
             None if spec.keep_original_next_hop == Some(true) => NextHopMode::Keep,
             None => NextHopMode::Auto,
         };
-        let internal = peer.remote_as == self.settings.as_number_of(self.own);
+        let internal = remote_as == self.settings.as_number_of(self.own);
         let same_cluster = node.is_some_and(|node| node.cluster_id == self.own.cluster_id);
         if self.own.cluster_id.is_some() && internal && !same_cluster {
             peer.reflection = Reflection::Client;

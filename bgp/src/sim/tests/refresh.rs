@@ -1,0 +1,96 @@
+//! Route refresh, plain and enhanced.
+
+use std::time::Duration;
+
+use super::*;
+use crate::speaker::MessageCounts;
+
+fn counts(sim: &Simulation, node: usize) -> (MessageCounts, MessageCounts) {
+    let peer = &sim.node(node).speaker.peers(sim.now())[0];
+    (peer.sent, peer.received)
+}
+
+fn stale(sim: &Simulation, node: usize) -> u64 {
+    let peers = sim.node(node).speaker.peers(sim.now());
+    peers[0].families.iter().map(|family| family.stale).sum()
+}
+
+fn pair() -> Vec<Config> {
+    configs(&[65001, 65002], &[(0, 1)])
+}
+
+#[test]
+fn a_peer_that_is_asked_tells_everything_again_between_two_marks() {
+    let mut configs = pair();
+    configs[1].originated.insert(own(80), Originated::default());
+    let mut sim = network(1, configs);
+    let events = sim.node(0).route_events;
+    let (_, before) = counts(&sim, 0);
+    sim.with(0, |speaker, now| speaker.ask_again(now, &name(1)));
+    sim.run_for(Duration::from_secs(1));
+    let (sent, received) = counts(&sim, 0);
+    assert_eq!(sent.route_refresh, 2, "one for each family");
+    assert_eq!(received.route_refresh - before.route_refresh, 4, "a beginning and an end for each");
+    assert_eq!(received.update - before.update, 1, "both prefixes in one message");
+    assert_eq!((sim.node(0).route_events, stale(&sim, 0)), (events, 0), "nothing changed");
+    assert_eq!(routes(&sim, 0).len(), 2);
+    check_adjacent(&sim, 2);
+}
+
+/// A path that the peer's table has lost without a withdrawal is found out by the marks.
+#[test]
+fn what_is_not_told_again_is_gone_at_the_end() {
+    use crate::speaker::{Input, Speaker};
+    use crate::wire::{Refresh, RouteRefresh};
+    let mut sim = network(1, pair());
+    let conn = sim.node(0).speaker.connection(&name(1)).unwrap();
+    let mark = |refresh| {
+        let mut bytes = Vec::new();
+        RouteRefresh { family: Family::Ipv4.into(), refresh }.emit(&mut bytes);
+        bytes
+    };
+    let hear = |speaker: &mut Speaker, now, bytes: &[u8]| {
+        speaker.handle(now, Input::Received { conn, bytes });
+    };
+    sim.with(0, |speaker, now| hear(speaker, now, &mark(Refresh::EndOfRoutes)));
+    assert_eq!(routes(&sim, 0).len(), 1, "an end without a beginning means nothing");
+    sim.with(0, |speaker, now| hear(speaker, now, &mark(Refresh::BeginOfRoutes)));
+    assert_eq!((routes(&sim, 0).len(), stale(&sim, 0)), (1, 1), "used until the end is known");
+    sim.with(0, |speaker, now| hear(speaker, now, &mark(Refresh::EndOfRoutes)));
+    sim.run_for(Duration::from_secs(1));
+    assert!(routes(&sim, 0).is_empty());
+    assert_eq!(state(&sim, 0, 1), State::Established);
+}
+
+#[test]
+fn a_beginning_without_an_end_is_not_believed_for_ever() {
+    use crate::speaker::Input;
+    use crate::wire::{Refresh, RouteRefresh};
+    let mut sim = network(1, pair());
+    let conn = sim.node(0).speaker.connection(&name(1)).unwrap();
+    let mut bytes = Vec::new();
+    RouteRefresh { family: Family::Ipv4.into(), refresh: Refresh::BeginOfRoutes }.emit(&mut bytes);
+    sim.with(0, |speaker, now| speaker.handle(now, Input::Received { conn, bytes: &bytes }));
+    sim.run_for(Duration::from_secs(350));
+    assert_eq!(routes(&sim, 0).len(), 1);
+    sim.run_for(Duration::from_secs(20));
+    assert!(routes(&sim, 0).is_empty());
+}
+
+/// A session that ends in the middle of a refresh keeps both halves for a graceful restart.
+#[test]
+fn a_restart_in_the_middle_of_a_refresh_loses_nothing() {
+    use crate::speaker::{Input, Start};
+    use crate::wire::{Refresh, RouteRefresh};
+    let configs = pair();
+    let mut sim = network(1, configs.clone());
+    let conn = sim.node(0).speaker.connection(&name(1)).unwrap();
+    let mut bytes = Vec::new();
+    RouteRefresh { family: Family::Ipv4.into(), refresh: Refresh::BeginOfRoutes }.emit(&mut bytes);
+    sim.with(0, |speaker, now| speaker.handle(now, Input::Received { conn, bytes: &bytes }));
+    let events = sim.node(0).route_events;
+    sim.restart(1, configs[1].clone(), Start::Restarting);
+    sim.run_until_quiet();
+    assert_eq!((sim.node(0).route_events, stale(&sim, 0)), (events, 0));
+    assert_eq!(routes(&sim, 0).len(), 1);
+}
