@@ -32,7 +32,7 @@
 //! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, sent only if a filter adds it |
 //! | 4360, 5701 | carried | [`wire`] | |
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |
-//! | 7911 ADD-PATH | partly | [`wire`], `rib::path` | stored per path identifier, not negotiated |
+//! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | the limit on paths told is by count, chosen one after the other by the decision process |
 //! | 8654 long messages | done | `session::negotiate` | always offered |
 //! | 2385, 5082 | edge | `net` | |
 //! | 5065, 9234 | not | | |

@@ -4,6 +4,7 @@
 //! Paths are eliminated step by step, all at once, so the outcome does not depend on the order in
 //! which they came; comparing pairs would, since MED does not order paths of different ASes.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU8;
@@ -122,12 +123,23 @@ impl From<PeerKind> for Source {
     }
 }
 
-/// What became of a contender; the better one first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What became of a contender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Best,
     Multipath,
     Lost(Step),
+}
+
+impl Outcome {
+    /// The better one first: who lost at a later step came closer.
+    fn rank(self) -> (u8, Reverse<Option<Step>>) {
+        match self {
+            Self::Best => (0, Reverse(None)),
+            Self::Multipath => (1, Reverse(None)),
+            Self::Lost(step) => (2, Reverse(Some(step))),
+        }
+    }
 }
 
 /// How many paths may be used together, by source.
@@ -160,7 +172,7 @@ pub(crate) fn rank<T: Copy>(contenders: &mut [Contender<T>], limits: Limits) {
     if equal > 1 {
         use_beside(contenders, limits);
     }
-    contenders.sort_by_key(|c| (c.outcome, c.router_id, c.peer, c.identifier));
+    contenders.sort_by_key(|c| (c.outcome.rank(), c.router_id, c.peer, c.identifier));
 }
 
 fn alive<T>(contender: &Contender<T>) -> bool {

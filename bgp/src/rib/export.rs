@@ -11,7 +11,7 @@ use super::attribute::{AttrId, Block};
 use super::best::DEFAULT_LOCAL_PREF;
 use super::filter::{Filter, Operation, Source, Subject};
 use super::import::summarize;
-use super::path::{LOCAL, PeerIndex};
+use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
 use crate::speaker::{NextHopMode, Reflection};
@@ -71,10 +71,38 @@ impl Policy {
         memo: &mut Memo,
         prefix: PrefixId,
     ) -> Option<Advert> {
+        let path = *rib.best(prefix)?;
+        self.advertise_path(rib, memo, prefix, path)
+    }
+
+    /// The same for peers that are told several paths, each with its identifier: the number of the
+    /// path in our table, which no other path has at the same time (RFC 7911 §2).
+    pub(crate) fn advertise_several(
+        &self,
+        rib: &mut Rib,
+        memo: &mut Memo,
+        prefix: PrefixId,
+    ) -> Vec<(u32, Advert)> {
+        let mut adverts = Vec::new();
+        for id in rib.best_paths(prefix, usize::from(self.paths.get())) {
+            let path = *rib.paths.get(id);
+            if let Some(advert) = self.advertise_path(rib, memo, prefix, path) {
+                adverts.push((id.0 + 1, advert));
+            }
+        }
+        adverts
+    }
+
+    fn advertise_path(
+        &self,
+        rib: &mut Rib,
+        memo: &mut Memo,
+        prefix: PrefixId,
+        path: Path,
+    ) -> Option<Advert> {
         if !self.codec.families.contains(prefix.family()) {
             return None;
         }
-        let path = *rib.best(prefix)?;
         let source = path.peer;
         let neighbor = rib.neighbor(source);
         let block = rib.attributes.get(path.attr);

@@ -75,6 +75,8 @@ pub(crate) struct Rib {
     pub(crate) deferred: FamilySet,
     /// Prefixes whose best path changed since they were last taken out.
     pub(crate) best_changed: PrefixQueue,
+    /// Any change of a path counts as one of the best: some peers are told several.
+    pub(crate) every_path_counts: bool,
     /// Prefixes whose next hops changed since they were last taken out.
     pub(crate) hops_changed: PrefixQueue,
     /// Prefixes that lost their last path; they keep their number until everybody was told.
@@ -97,6 +99,7 @@ impl Rib {
             cluster_id: None,
             deferred: FamilySet::EMPTY,
             best_changed: PrefixQueue::default(),
+            every_path_counts: false,
             hops_changed: PrefixQueue::default(),
             orphans: Vec::new(),
             contenders: Vec::new(),
@@ -254,6 +257,18 @@ impl Rib {
         self.used_before = used;
     }
 
+    /// The best `count` paths of a prefix, in order: each is what would be chosen without those
+    /// before it.
+    pub(crate) fn best_paths(&mut self, prefix: PrefixId, count: usize) -> Vec<PathId> {
+        self.contend(prefix, self.deferred.contains(prefix.family()));
+        let mut paths = Vec::new();
+        while paths.len() < count && !self.contenders.is_empty() {
+            best::rank(&mut self.contenders, self.limits);
+            paths.push(self.contenders.remove(0).path);
+        }
+        paths
+    }
+
     /// Runs the decision for one prefix and notes what changed since [`Self::remember`].
     fn select(&mut self, prefix: PrefixId) {
         let deferred = self.deferred.contains(prefix.family());
@@ -287,7 +302,7 @@ impl Rib {
         let best = used.next();
         let same_best = best == self.used_before.first().copied();
         let same_rest = used.eq(self.used_before.iter().skip(1).copied());
-        if !same_best {
+        if !same_best || self.every_path_counts {
             self.best_changed.push(prefix);
         }
         if !same_best || !same_rest {

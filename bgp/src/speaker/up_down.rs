@@ -58,6 +58,7 @@ impl Speaker {
         if let Some(policy) = self.policy(at) {
             self.groups.join(&self.rib, index, policy);
         }
+        self.rib.every_path_counts = self.groups.tell_several();
     }
 
     /// RFC 4724 §4.2: of the paths kept since the peer went away, those stay whose forwarding the
@@ -88,6 +89,7 @@ impl Speaker {
         self.timers.cancel(Timer::Stale(index));
         self.timers.cancel(Timer::Presume(index));
         self.groups.leave(&mut self.rib, index);
+        self.rib.every_path_counts = self.groups.tell_several();
         let Some(peer) = self.peers.get_mut(&index) else { return };
         peer.flaps += 1;
         peer.end_of_rib_due = FamilySet::EMPTY;

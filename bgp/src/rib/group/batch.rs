@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) family: Family,
     pub(crate) say: Say,
     pub(crate) prefix: PrefixId,
+    /// 0 where a prefix has one path only.
+    pub(crate) identifier: u32,
 }
 
 impl Entry {
@@ -34,12 +36,13 @@ impl Entry {
 pub(crate) struct Batch {
     entries: Vec<Entry>,
     at: usize,
-    waiting: [Column<bool>; 2],
+    /// How many entries of each prefix wait; with several paths there may be some.
+    waiting: [Column<u16>; 2],
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { entries: Vec::new(), at: 0, waiting: [Column::new(false), Column::new(false)] }
+        Self { entries: Vec::new(), at: 0, waiting: [Column::new(0), Column::new(0)] }
     }
 }
 
@@ -48,7 +51,9 @@ impl Batch {
         entries.sort_unstable();
         let mut batch = Self { entries, ..Self::default() };
         for entry in &batch.entries {
-            batch.waiting[entry.family.index()].replace(entry.prefix.row(), true);
+            let waiting = &mut batch.waiting[entry.family.index()];
+            let row = entry.prefix.row();
+            waiting.replace(row, waiting.get(row) + 1);
         }
         batch
     }
@@ -58,7 +63,7 @@ impl Batch {
     }
 
     pub(crate) fn contains(&self, prefix: PrefixId) -> bool {
-        self.waiting[prefix.family().index()].get(prefix.row())
+        self.waiting[prefix.family().index()].get(prefix.row()) > 0
     }
 
     /// The entries at the front that say the same to the same members.
@@ -71,7 +76,9 @@ impl Batch {
     /// Forgets entries at the front.
     pub(crate) fn advance(&mut self, count: usize) {
         for entry in &self.entries[self.at..self.at + count] {
-            self.waiting[entry.family.index()].replace(entry.prefix.row(), false);
+            let waiting = &mut self.waiting[entry.family.index()];
+            let row = entry.prefix.row();
+            waiting.replace(row, waiting.get(row) - 1);
         }
         self.at += count;
         if self.is_empty() {

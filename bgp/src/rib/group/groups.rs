@@ -74,10 +74,10 @@ impl Groups {
         }
         let Some(mut group) = self.take_out(rib, peer) else { return };
         group.policy = policy;
-        for family in Family::ALL {
-            let told: Vec<_> = group.told.iter(family).map(|(prefix, _)| prefix).collect();
-            told.into_iter().for_each(|prefix| group.pending.push(prefix));
-        }
+        let told: Vec<_> = group.all_told().map(|(prefix, _)| prefix).collect();
+        told.into_iter().for_each(|prefix| group.pending.push(prefix));
+        // Another limit, maybe; what is held back shows anew.
+        group.held_back = FamilySet::EMPTY;
         group.mark_all(rib);
         self.add(group);
     }
@@ -94,6 +94,9 @@ impl Groups {
                 group.told.set(prefix, Some(Advert { attr: AttrId(AGAIN), ..advert }));
                 group.pending.push(prefix);
             }
+            let (attrs, prefixes) = group.several.forget(family);
+            attrs.into_iter().for_each(|attr| rib.attributes.release(attr));
+            prefixes.into_iter().for_each(|prefix| group.pending.push(prefix));
         }
         self.add(group);
     }
@@ -108,6 +111,11 @@ impl Groups {
             own.encode(rib);
         }
         Some(own)
+    }
+
+    /// Whether some peers are told more than the best path of each prefix.
+    pub(crate) fn tell_several(&self) -> bool {
+        self.groups.values().any(|group| !group.policy.codec.add_path_send.is_empty())
     }
 
     /// Whether there is something to send to a peer.
@@ -176,6 +184,7 @@ impl Groups {
     pub(crate) fn concern(&self, prefix: PrefixId) -> bool {
         self.groups.values().any(|group| {
             group.told.get(prefix).is_some()
+                || !group.several.get(prefix).is_empty()
                 || group.pending.contains(prefix)
                 || group.batch.contains(prefix)
         })
@@ -184,7 +193,9 @@ impl Groups {
     /// How many prefixes a peer has been told, or is about to be.
     pub(crate) fn advertised_count(&self, peer: PeerIndex, family: Family) -> u64 {
         let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
-        group.map_or(0, |group| group.told.told_to(peer, family))
+        group.map_or(0, |group| {
+            group.told.told_to(peer, family) + group.several.told_to(peer, family)
+        })
     }
 
     /// Lets every group look at every prefix again.
@@ -205,7 +216,8 @@ impl Groups {
     ) -> impl Iterator<Item = (PrefixId, AttrId)> {
         let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
         group.into_iter().flat_map(move |group| {
-            let told = group.told.iter(family).filter(move |(_, told)| told.source != peer);
+            let told = group.told.iter(family).chain(group.several.iter(family));
+            let told = told.filter(move |(_, told)| told.source != peer);
             told.map(|(prefix, told)| (prefix, told.attr))
         })
     }

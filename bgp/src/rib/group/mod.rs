@@ -11,6 +11,7 @@
 mod batch;
 mod groups;
 mod ring;
+mod several;
 
 pub(crate) use groups::Groups;
 
@@ -23,9 +24,10 @@ use super::path::PeerIndex;
 use super::prefix::PrefixId;
 use super::queue::PrefixQueue;
 use super::slab::Column;
-use crate::wire::{self, Family};
+use crate::wire::{self, Family, FamilySet};
 use batch::{Batch, Entry, Say};
 use ring::{Audience, Ring};
+use several::Several;
 
 /// Whether the group is the one that others with the same policy return to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,10 @@ struct Group {
     policy: Policy,
     role: Role,
     told: Told,
+    /// The same for families of which several paths are told.
+    several: Several,
+    /// Families of which more could be told than may be.
+    held_back: FamilySet,
     pending: PrefixQueue,
     batch: Batch,
     ring: Ring,
@@ -50,7 +56,8 @@ struct Group {
 struct Told {
     attrs: [Column<u32>; 2],
     sources: [Column<u16>; 2],
-    count: usize,
+    /// By family.
+    counts: [usize; 2],
     /// By family and source.
     by_source: [Vec<u32>; 2],
 }
@@ -63,7 +70,7 @@ impl Told {
     const fn new() -> Self {
         let attrs = [Column::new(NOTHING), Column::new(NOTHING)];
         let sources = [Column::new(0), Column::new(0)];
-        Self { attrs, sources, count: 0, by_source: [Vec::new(), Vec::new()] }
+        Self { attrs, sources, counts: [0; 2], by_source: [Vec::new(), Vec::new()] }
     }
 
     fn get(&self, prefix: PrefixId) -> Option<Advert> {
@@ -80,15 +87,19 @@ impl Told {
         let before = self.attrs[family].replace(row, attr);
         let source_before = self.sources[family].replace(row, source.0);
         if before != NOTHING {
-            self.count -= 1;
+            self.counts[family] -= 1;
             self.by_source[family][usize::from(source_before)] -= 1;
         }
         if attr != NOTHING {
             let counts = &mut self.by_source[family];
             counts.resize(counts.len().max(usize::from(source.0) + 1), 0);
             counts[usize::from(source.0)] += 1;
-            self.count += 1;
+            self.counts[family] += 1;
         }
+    }
+
+    fn count(&self) -> usize {
+        self.counts.iter().sum()
     }
 
     /// How many prefixes a member was told: all but its own.
@@ -115,6 +126,8 @@ impl Group {
             policy,
             role,
             told: Told::new(),
+            several: Several::default(),
+            held_back: FamilySet::EMPTY,
             pending: PrefixQueue::default(),
             batch: Batch::default(),
             ring: Ring::default(),
@@ -125,7 +138,7 @@ impl Group {
     /// then to go on without it. Its own copy of the group costs some 20 octets per prefix told;
     /// a whole table encoded takes less.
     fn is_ring_full(&self) -> bool {
-        self.ring.octets() >= (self.told.count * 16).max(256 * 1024)
+        self.ring.octets() >= (self.told.count() * 16).max(256 * 1024)
     }
 
     /// Nothing waits to be encoded.
@@ -135,7 +148,7 @@ impl Group {
 
     /// Whether a new member would be told everything that the group will tell from now on.
     fn is_fresh(&self) -> bool {
-        self.told.count == 0 && self.batch.is_empty()
+        self.told.count() == 0 && self.several.is_empty() && self.batch.is_empty()
     }
 
     fn mark_all(&mut self, rib: &Rib) {
@@ -169,7 +182,8 @@ impl Group {
     fn message(&self, rib: &Rib, out: &mut Vec<u8>) -> usize {
         let run = self.batch.run();
         let Entry { family, say, .. } = run[0];
-        let prefixes = || run.iter().map(|entry| (0, rib.prefixes.prefix(entry.prefix)));
+        let prefixes =
+            || run.iter().map(|entry| (entry.identifier, rib.prefixes.prefix(entry.prefix)));
         let codec = &self.policy.codec;
         match say {
             Say::Withdraw => wire::withdraw(out, codec, family, prefixes()),
@@ -190,28 +204,79 @@ impl Group {
         let mut entries = Vec::new();
         let mut released = Vec::new();
         while let Some(prefix) = self.pending.pop() {
-            let new = self.policy.advertise(rib, &mut memo, prefix);
+            if self.policy.codec.add_path_send.contains(prefix.family()) {
+                let mut new = self.policy.advertise_several(rib, &mut memo, prefix);
+                if !new.is_empty() && !self.has_room(prefix) {
+                    self.held_back.insert(prefix.family());
+                    released.extend(new.drain(..).map(|(_, new)| new.attr));
+                }
+                let old = self.several.replace(prefix, new);
+                let new = self.several.get(prefix);
+                compare_several(prefix, &old, new, |entry| entries.push(entry));
+                released.extend(old.iter().map(|(_, old)| old.attr));
+                continue;
+            }
+            let mut new = self.policy.advertise(rib, &mut memo, prefix);
             let old = self.told.get(prefix);
-            compare(prefix, old, new, |entry| entries.push(entry));
+            if new.is_some() && !self.has_room(prefix) {
+                self.held_back.insert(prefix.family());
+                released.extend(new.take().map(|new| new.attr));
+            }
+            compare(prefix, 0, old, new, |entry| entries.push(entry));
             self.told.set(prefix, new);
-            released.extend(old.map(|old| old.attr).filter(|attr| attr.0 != AGAIN));
+            released.extend(old.map(|old| old.attr));
         }
         // Only now: a set that is told again must keep its number meanwhile.
-        released.into_iter().for_each(|attr| rib.attributes.release(attr));
+        let held = released.into_iter().filter(|attr| attr.0 != AGAIN);
+        held.for_each(|attr| rib.attributes.release(attr));
         self.batch = Batch::new(entries);
+        self.fill_room(rib);
+    }
+
+    /// How many prefixes of a family are told.
+    fn count(&self, family: Family) -> usize {
+        if self.policy.codec.add_path_send.contains(family) {
+            self.several.count(family)
+        } else {
+            self.told.counts[family.index()]
+        }
+    }
+
+    /// Whether one more prefix may be told, or this one is told already.
+    fn has_room(&self, prefix: PrefixId) -> bool {
+        let Some(max) = self.policy.max_advertised else { return true };
+        let told = self.told.get(prefix).is_some() || !self.several.get(prefix).is_empty();
+        told || self.count(prefix.family()) < max.get() as usize
+    }
+
+    /// Where something was held back and there is room now, everything is looked at again.
+    fn fill_room(&mut self, rib: &Rib) {
+        let Some(max) = self.policy.max_advertised else { return };
+        for family in self.held_back.iter() {
+            if self.count(family) < max.get() as usize {
+                self.held_back.remove(family);
+                rib.prefixes.ids(family, 0).for_each(|prefix| self.pending.push(prefix));
+            }
+        }
+    }
+
+    /// Everything that is told, of all families.
+    fn all_told(&self) -> impl Iterator<Item = (PrefixId, Advert)> {
+        let families = Family::ALL.into_iter();
+        families.flat_map(|family| self.told.iter(family).chain(self.several.iter(family)))
     }
 
     /// A group for one member alone, which was told the same.
     fn split(&mut self, rib: &mut Rib, peer: PeerIndex) -> Self {
-        for family in Family::ALL {
-            for (_, told) in self.told.iter(family).filter(|(_, told)| told.attr.0 != AGAIN) {
-                rib.attributes.retain(told.attr);
-            }
+        for (_, told) in self.all_told().filter(|(_, told)| told.attr.0 != AGAIN) {
+            rib.attributes.retain(told.attr);
         }
         Self {
             policy: self.policy.clone(),
             role: Role::CatchingUp,
             told: self.told.clone(),
+            several: self.several.clone(),
+            held_back: self.held_back,
             pending: self.pending.clone(),
             batch: self.batch.clone(),
             ring: self.ring.split(peer),
@@ -219,11 +284,27 @@ impl Group {
     }
 
     fn dissolve(self, rib: &mut Rib) {
-        for family in Family::ALL {
-            for (_, told) in self.told.iter(family).filter(|(_, told)| told.attr.0 != AGAIN) {
-                rib.attributes.release(told.attr);
-            }
+        for (_, told) in self.all_told().filter(|(_, told)| told.attr.0 != AGAIN) {
+            rib.attributes.release(told.attr);
         }
+    }
+}
+
+/// The same for a prefix with several paths, each by its identifier.
+fn compare_several(
+    prefix: PrefixId,
+    old: &[(u32, Advert)],
+    new: &[(u32, Advert)],
+    mut emit: impl FnMut(Entry),
+) {
+    let find = |list: &[(u32, Advert)], wanted| {
+        list.iter().find(|(identifier, _)| *identifier == wanted).map(|(_, advert)| *advert)
+    };
+    for (identifier, advert) in old {
+        compare(prefix, *identifier, Some(*advert), find(new, *identifier), &mut emit);
+    }
+    for (identifier, advert) in new.iter().filter(|(each, _)| find(old, *each).is_none()) {
+        compare(prefix, *identifier, None, Some(*advert), &mut emit);
     }
 }
 
@@ -231,12 +312,13 @@ impl Group {
 /// source of the path before has therefore not heard of the prefix yet.
 fn compare(
     prefix: PrefixId,
+    identifier: u32,
     old: Option<Advert>,
     new: Option<Advert>,
     mut emit: impl FnMut(Entry),
 ) {
     let mut say = |audience, say| {
-        emit(Entry { audience, family: prefix.family(), say, prefix });
+        emit(Entry { audience, family: prefix.family(), say, prefix, identifier });
     };
     match (old, new) {
         (None, None) => {}

@@ -1,5 +1,6 @@
 //! What speakers do together.
 
+mod add_path;
 mod as_rules;
 mod basics;
 mod changes;

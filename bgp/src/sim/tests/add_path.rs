@@ -1,0 +1,175 @@
+//! Several paths for one prefix (RFC 7911), both ways.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::speaker::{AddPath, Receive};
+
+/// Node 0 hears from 1 to 3, each an AS of its own, and tells node 4, which takes several paths.
+const SOURCES: std::ops::Range<usize> = 1..4;
+const READER: usize = 4;
+
+fn star(send: u8) -> Vec<Config> {
+    let links: Vec<_> = (1..=READER).map(|node| (0, node)).collect();
+    let mut configs = configs(&[65000, 65001, 65002, 65003, 65004], &links);
+    configs.iter_mut().for_each(|config| config.originated.clear());
+    let reader = configs[0].peers.get_mut(&name(READER)).unwrap();
+    reader.add_path = AddPath { receive: Receive::One, send: NonZeroU8::new(send) };
+    let teller = configs[READER].peers.get_mut(&name(0)).unwrap();
+    teller.add_path.receive = Receive::Several;
+    configs
+}
+
+fn shared(number: usize) -> Prefix {
+    prefix(&format!("172.16.{number}.0/24"))
+}
+
+/// Who originates a prefix, as the reader sees it: the last AS of each path.
+fn origins(sim: &Simulation, number: usize) -> BTreeSet<usize> {
+    let Some(route) = sim.node(READER).speaker.route(shared(number)) else {
+        return BTreeSet::new();
+    };
+    let paths = route.paths.iter().map(|path| path.attributes.as_path.as_str());
+    let last = paths.map(|path| path.rsplit(' ').next().unwrap().parse::<usize>().unwrap() - 65000);
+    let all: Vec<_> = last.collect();
+    let distinct: BTreeSet<_> = all.iter().copied().collect();
+    assert_eq!(all.len(), distinct.len(), "no path is told twice");
+    distinct
+}
+
+fn originate(sim: &mut Simulation, node: usize, number: usize) {
+    sim.with(node, |speaker, now| {
+        speaker.originate(now, shared(number), &Originated::default());
+    });
+}
+
+#[test]
+fn a_reader_hears_of_every_path_and_of_its_end() {
+    let mut sim = network(1, star(8));
+    SOURCES.for_each(|node| originate(&mut sim, node, 0));
+    sim.run_until_quiet();
+    assert_eq!(origins(&sim, 0), BTreeSet::from([1, 2, 3]));
+    let peers = sim.node(0).speaker.peers(sim.now());
+    let reader = peers.iter().find(|peer| peer.name == name(READER)).unwrap();
+    assert_eq!(reader.families[0].advertised, 3);
+    assert!(reader.negotiated.as_ref().unwrap().capabilities.contains(&"add-path"));
+    sim.with(2, |speaker, now| speaker.withdraw(now, shared(0)));
+    sim.run_until_quiet();
+    assert_eq!(origins(&sim, 0), BTreeSet::from([1, 3]));
+    sim.cut(0, 1);
+    sim.silence(0, 1);
+    sim.run_for(Duration::from_secs(300));
+    assert_eq!(origins(&sim, 0), BTreeSet::from([3]));
+    // A peer without the capability hears of the best one.
+    assert_eq!(sim.node(2).speaker.route(shared(0)).unwrap().paths.len(), 1);
+}
+
+#[test]
+fn no_more_than_the_best_few_are_told() {
+    let mut sim = network(1, star(2));
+    for node in SOURCES.rev() {
+        originate(&mut sim, node, 0);
+        sim.run_until_quiet();
+    }
+    // The lower router ids are preferred.
+    assert_eq!(origins(&sim, 0), BTreeSet::from([1, 2]));
+    sim.with(1, |speaker, now| speaker.withdraw(now, shared(0)));
+    sim.run_until_quiet();
+    assert_eq!(origins(&sim, 0), BTreeSet::from([2, 3]));
+}
+
+#[test]
+fn a_refresh_tells_all_paths_again() {
+    let mut sim = network(1, star(8));
+    SOURCES.for_each(|node| originate(&mut sim, node, 0));
+    sim.run_until_quiet();
+    let before = sim.node(READER).speaker.peers(sim.now())[0].received.update;
+    sim.with(READER, |speaker, now| speaker.ask_again(now, &name(0)));
+    sim.run_until_quiet();
+    assert_eq!(sim.node(READER).speaker.peers(sim.now())[0].received.update, before + 3);
+    assert_eq!(origins(&sim, 0), BTreeSet::from([1, 2, 3]));
+}
+
+#[test]
+fn a_limit_on_what_is_told_holds_back_and_fills_up() {
+    for send in [0, 8] {
+        let mut configs = star(send);
+        let limit = NonZeroU32::new(2);
+        configs[0].peers.get_mut(&name(READER)).unwrap().max_advertised = limit;
+        let mut sim = network(1, configs);
+        (0..4).for_each(|number| originate(&mut sim, 1, number));
+        sim.run_until_quiet();
+        let told = |sim: &Simulation| {
+            (0..4).filter(|number| !origins(sim, *number).is_empty()).collect::<Vec<_>>()
+        };
+        let first = told(&sim);
+        assert_eq!(first.len(), 2);
+        originate(&mut sim, 2, first[0]);
+        sim.run_until_quiet();
+        assert_eq!(told(&sim), first, "what is told already may change");
+        for node in [1, 2] {
+            sim.with(node, |speaker, now| speaker.withdraw(now, shared(first[0])));
+        }
+        sim.run_until_quiet();
+        let second = told(&sim);
+        assert!(second.len() == 2 && second != first, "{first:?} {second:?}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Originate(usize, usize),
+    Withdraw(usize, usize),
+    Cut(usize),
+    Block,
+    Wait(u64),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => (SOURCES, 0..3usize).prop_map(|(node, number)| Change::Originate(node, number)),
+        3 => (SOURCES, 0..3usize).prop_map(|(node, number)| Change::Withdraw(node, number)),
+        1 => (1..=READER).prop_map(Change::Cut),
+        1 => Just(Change::Block),
+        2 => (0..30u64).prop_map(Change::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happened on the way, the reader ends with exactly the paths that there are.
+    #[test]
+    fn the_reader_knows_every_path(
+        changes in prop::collection::vec(change(), 1..40),
+        seed in any::<u64>(),
+    ) {
+        let mut sim = network(seed, star(8));
+        let mut there: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for change in changes {
+            match change {
+                Change::Originate(node, number) => {
+                    there.insert((number, node));
+                    originate(&mut sim, node, number);
+                }
+                Change::Withdraw(node, number) => {
+                    there.remove(&(number, node));
+                    sim.with(node, |speaker, now| speaker.withdraw(now, shared(number)));
+                }
+                Change::Cut(node) => sim.cut(0, node),
+                Change::Block => sim.block(0, READER),
+                Change::Wait(millis) => sim.run_for(Duration::from_millis(millis)),
+            }
+        }
+        sim.unblock();
+        sim.run_until_quiet();
+        for number in 0..3 {
+            let expected = SOURCES.filter(|node| there.contains(&(number, *node))).collect();
+            prop_assert_eq!(origins(&sim, number), expected);
+        }
+    }
+}
