@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 
 use ocicat_bgp::speaker::{LocalAs, NextHopMode, Password, PeerConfig, PeerName, Reflection, Ttl};
+use ocicat_bgp::wire::PeerKind;
 use ocicat_policy::expression::Expression;
 
 use super::settings::Settings;
@@ -181,7 +182,8 @@ impl Reader<'_> {
             None if spec.keep_original_next_hop == Some(true) => NextHopMode::Keep,
             None => NextHopMode::Auto,
         };
-        let internal = remote_as == self.settings.as_number_of(self.own);
+        let own_as = self.settings.as_number_of(self.own).get();
+        let internal = peer.remote_as.expected_kind(own_as) == PeerKind::Internal;
         let same_cluster = node.is_some_and(|node| node.cluster_id == self.own.cluster_id);
         if self.own.cluster_id.is_some() && internal && !same_cluster {
             peer.reflection = Reflection::Client;
