@@ -26,6 +26,7 @@
 //! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too |
+//! | unnumbered, dynamic peers | core | `speaker::found` | a router is known by its advertisement or its connection; who listens for advertisements is the edge, later |
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
 //! | 8212 default reject | not | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |

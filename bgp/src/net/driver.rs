@@ -18,7 +18,9 @@ use super::listen::{Listeners, Outcome};
 use super::signal::{Ready, Signal};
 use super::socket;
 use crate::session::State;
-use crate::speaker::{Config, ConnId, Input, Output, PeerConfig, PeerName, Refused, Speaker};
+use crate::speaker::{
+    Arrival, Config, ConnId, Input, Output, PeerConfig, PeerName, Refused, Speaker,
+};
 use crate::wire::PeerKind;
 
 /// The most that is read from one connection before others, and the timers, get their turn.
@@ -322,7 +324,7 @@ impl Driver {
     }
 
     fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
-        match self.prepare(&stream, remote).map(|local| self.speaker.accept(now(), local, remote)) {
+        match self.welcome(&stream, remote) {
             Ok(Ok(conn)) => self.adopt(conn, stream),
             Ok(Err(reason)) => self.refused(remote.ip(), &reason),
             Err(error) => tracing::warn!(%remote, %error, "dropped a BGP connection"),
@@ -330,16 +332,22 @@ impl Driver {
         self.drain_outputs();
     }
 
-    /// Sets the options of an accepted connection and gives our end of it.
-    fn prepare(&self, stream: &TcpStream, remote: SocketAddr) -> io::Result<SocketAddr> {
+    /// Sets the options of an accepted connection, then lets the speaker have it.
+    fn welcome(
+        &mut self,
+        stream: &TcpStream,
+        remote: SocketAddr,
+    ) -> io::Result<Result<ConnId, Refused>> {
         let socket = SockRef::from(stream);
-        for peer in self.config.peers.values().filter(|peer| peer.address == remote.ip()) {
-            if !socket::is_on_link(&socket, peer)? {
-                return Err(io::Error::other("it came over another link than the peer's"));
-            }
-            socket::set_session_options(&socket, peer, remote.ip(), kind(&self.config, peer))?;
+        // The kernel ties the sockets of link-local connections to the link that they came over.
+        let device = socket.device()?;
+        let interface = device.as_deref().and_then(|name| std::str::from_utf8(name).ok());
+        let arrival = Arrival { local: stream.local_addr()?, remote, interface };
+        if let Some(peer) = self.speaker.host_of(arrival) {
+            let kind = kind(&self.config, &peer);
+            socket::set_session_options(&socket, &peer, remote.ip(), kind)?;
         }
-        stream.local_addr()
+        Ok(self.speaker.accept(now(), arrival))
     }
 
     /// One line for each address, however often it knocks.

@@ -45,7 +45,7 @@ pub(super) fn dialler(
 ) -> io::Result<TcpSocket> {
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    if let Some(interface) = link(peer) {
+    if let Some(interface) = link(peer, remote) {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
     set_session_options(&socket, peer, remote.ip(), kind)?;
@@ -56,16 +56,9 @@ pub(super) fn dialler(
 }
 
 /// The interface that a link-local peer is tied to.
-fn link(peer: &PeerConfig) -> Option<&str> {
-    let IpAddr::V6(address) = peer.address else { return None };
+fn link(peer: &PeerConfig, remote: SocketAddr) -> Option<&str> {
+    let IpAddr::V6(address) = remote.ip() else { return None };
     peer.interface.as_deref().filter(|_| address.is_unicast_link_local())
-}
-
-/// Whether an accepted connection came over the link of the peer. The same link-local address on
-/// another link is somebody else; the kernel ties such a socket to the link that it came over.
-pub(super) fn is_on_link(socket: &Socket, peer: &PeerConfig) -> io::Result<bool> {
-    let Some(interface) = link(peer) else { return Ok(true) };
-    Ok(socket.device()?.is_some_and(|device| device == interface.as_bytes()))
 }
 
 /// The options of a session, dialled or accepted. An accepted socket has its MD5 key from the

@@ -1,5 +1,6 @@
 //! A peer: its two lines, and what outlives its sessions.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,10 @@ pub(crate) struct Peer {
     pub(crate) name: PeerName,
     pub(crate) index: PeerIndex,
     pub(crate) config: PeerConfig,
+    /// The address of an unnumbered peer, once it is known.
+    pub(crate) found: Option<Ipv6Addr>,
+    /// The range that a peer is of which is not named.
+    pub(crate) range: Option<PeerName>,
     /// By [`Direction`].
     lines: [Line; 2],
     pub(crate) quarantine: Quarantine,
@@ -90,6 +95,8 @@ impl Peer {
             name,
             index,
             config,
+            found: None,
+            range: None,
             lines: [IDLE; 2],
             quarantine: Quarantine::No,
             errors: 0,
@@ -149,6 +156,15 @@ impl Peer {
         if waiting { furthest.max(State::Active) } else { furthest }
     }
 
+    /// The peer's address, unless it has to be found out yet.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        if self.config.is_unnumbered() {
+            self.found.map(IpAddr::V6)
+        } else {
+            Some(self.config.address)
+        }
+    }
+
     /// The peer's AS number, as far as it is known.
     pub(crate) fn remote_as(&self) -> Option<u32> {
         let told = self.terms().map(|terms| terms.theirs.asn);
@@ -158,12 +174,23 @@ impl Peer {
         })
     }
 
-    /// Whether a session is wanted, or why not.
+    /// Whether a session can be had, or why not.
     pub(crate) const fn wanted(&self) -> Result<(), &'static str> {
+        match self.is_barred() {
+            Some(why) => Err(why),
+            None if self.config.is_unnumbered() && self.found.is_none() => {
+                Err("no router has advertised itself on its link")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Why no session is wanted, if so.
+    pub(crate) const fn is_barred(&self) -> Option<&'static str> {
         match (self.config.admin, &self.config.password) {
-            (Admin::Down, _) => Err("administratively down"),
-            (Admin::Up, Password::Missing) => Err("its password is missing"),
-            (Admin::Up, Password::None | Password::Key(_)) => Ok(()),
+            (Admin::Down, _) => Some("administratively down"),
+            (Admin::Up, Password::Missing) => Some("its password is missing"),
+            (Admin::Up, Password::None | Password::Key(_)) => None,
         }
     }
 

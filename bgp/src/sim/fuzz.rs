@@ -5,7 +5,7 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::time::{Duration, Instant};
 
 use crate::speaker::{
-    AddPath, Config, ConnId, Input, Originated, Output, PeerConfig, Receive, Speaker,
+    AddPath, Arrival, Config, ConnId, Input, Originated, Output, PeerConfig, Receive, Speaker,
 };
 use crate::wire::capability::{
     AddPathMode, Forwarding, GracefulRestart, LongLivedFamily, NotificationSupport, RestartState,
@@ -70,7 +70,7 @@ impl Player {
         let head = argument.first().copied().unwrap_or_default();
         match (opcode, conn) {
             (0, _) => {
-                self.conns.extend(self.speaker.accept(self.now, at(179), at(4000)));
+                self.conns.extend(self.speaker.accept(self.now, Arrival::new(at(179), at(4000))));
             }
             (1, _) => {
                 self.now += Duration::from_secs(head.into());

@@ -11,4 +11,4 @@ mod network;
 mod tests;
 
 pub use fuzz::drive;
-pub use network::{Node, Simulation};
+pub use network::{LINK, Node, Simulation};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::session::timer::Jitter;
 use crate::speaker::{
-    Config, ConnId, DownReason, Input, Output, PeerName, Route, Speaker, Start, State,
+    Arrival, Config, ConnId, DownReason, Input, Output, PeerName, Route, Speaker, Start, State,
 };
 use crate::wire::{Family, HEADER_LEN, Prefix};
 
@@ -26,6 +26,9 @@ pub struct Node {
     /// How often a route was changed or withdrawn.
     pub route_events: usize,
 }
+
+/// The name of the link between nodes with link-local addresses.
+pub const LINK: &str = "link";
 
 /// One end of a connection.
 type End = (usize, ConnId);
@@ -279,7 +282,11 @@ impl Simulation {
         if self.silent.contains(&pair(from.0, to)) {
             return;
         }
-        let accepted = self.nodes[to].speaker.accept(self.now, remote, local);
+        // All link-local addresses are on one link.
+        let is_local = matches!(local.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let interface = is_local.then_some(LINK);
+        let arrival = Arrival { interface, ..Arrival::new(remote, local) };
+        let accepted = self.nodes[to].speaker.accept(self.now, arrival);
         let peer = accepted.map(|conn| (to, conn)).map_err(|refused| refused.to_string());
         if let Ok(end) = &peer {
             self.others.insert(*end, from);

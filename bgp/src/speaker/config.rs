@@ -53,6 +53,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Whom we talk to.
     pub peers: BTreeMap<PeerName, PeerConfig>,
+    /// Who may talk to us without being named.
+    pub ranges: BTreeMap<PeerName, PeerRange>,
     /// How many equal paths may carry a prefix.
     pub multipath: Multipath,
     /// Graceful restart of the whole speaker.
@@ -75,6 +77,7 @@ impl Config {
             router_id,
             listen: Vec::new(),
             peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             multipath: Multipath::default(),
             graceful_restart: GracefulRestart::default(),
             own_ipv4: None,
@@ -83,6 +86,19 @@ impl Config {
             originated: BTreeMap::new(),
         }
     }
+}
+
+/// Addresses from which peers may connect that are not named one by one. Each gets a name of the
+/// range's name, a hyphen and its address, lives as long as it has a session or routes kept for a
+/// restart, and is never dialled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerRange {
+    /// Where they are.
+    pub prefix: Prefix,
+    /// How many there may be at a time.
+    pub limit: NonZeroU32,
+    /// What they have in common; address and `dial` are put in.
+    pub template: PeerConfig,
 }
 
 /// Limits on equal-cost paths, counted apart for routes heard over eBGP and iBGP.
@@ -148,7 +164,8 @@ pub enum Start {
 pub struct PeerConfig {
     /// Whether a session is wanted at all.
     pub admin: Admin,
-    /// The peer's address.
+    /// The peer's address. `::` stands for the router at the other end of `interface`, whose
+    /// link-local address is found out (unnumbered peering).
     pub address: IpAddr,
     /// The peer's TCP port, 179 by custom.
     pub port: u16,
@@ -176,7 +193,7 @@ pub struct PeerConfig {
     pub password: Password,
     /// The address that we connect from. The edge binds the socket.
     pub source: Option<IpAddr>,
-    /// The interface of a link-local peer, for the scope of its address.
+    /// The interface of a link-local or unnumbered peer.
     pub interface: Option<Arc<str>>,
     /// The families that we offer.
     pub families: FamilySet,
@@ -239,6 +256,19 @@ impl PeerConfig {
             add_path: AddPath::default(),
             long_lived: None,
         }
+    }
+}
+
+impl PeerConfig {
+    /// The router at the other end of a link, whatever its address: customary settings otherwise.
+    pub fn on_link(interface: &str, remote_as: impl Into<RemoteAs>) -> Self {
+        let address = Ipv6Addr::UNSPECIFIED.into();
+        Self { interface: Some(interface.into()), ..Self::new(address, remote_as) }
+    }
+
+    /// Whether the peer's address has to be found out.
+    pub const fn is_unnumbered(&self) -> bool {
+        self.address.is_unspecified()
     }
 }
 

@@ -74,6 +74,7 @@ impl Speaker {
                 None => self.add_peer(now, name, config),
             }
         }
+        self.follow_ranges(now, identity);
         if old.cluster_id != self.config.cluster_id {
             self.groups.mark_all(&self.rib);
         }
@@ -150,7 +151,7 @@ impl Speaker {
         self.rib.attributes.intern(block)
     }
 
-    fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {
+    pub(super) fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {
         let index = self.index_of(&name);
         self.peers.insert(index, Peer::new(name, index, config, now));
         self.update_neighbor(index);
@@ -175,7 +176,22 @@ impl Speaker {
         index
     }
 
-    fn remove_peer(&mut self, now: Instant, name: &PeerName) {
+    /// Peers that came out of a range follow its template, and go with it.
+    fn follow_ranges(&mut self, now: Instant, identity: Identity) {
+        let guests = self.peers.values().filter_map(|peer| {
+            let address = peer.config.address;
+            Some((peer.name.clone(), peer.index, address, peer.range.clone()?))
+        });
+        for (name, index, address, range) in guests.collect::<Vec<_>>() {
+            let range = self.config.ranges.get(&range).filter(|range| range.admits(address));
+            match range.map(|range| range.member(address)) {
+                Some(config) => self.change_peer(now, index, &config, identity),
+                None => self.remove_peer(now, &name),
+            }
+        }
+    }
+
+    pub(super) fn remove_peer(&mut self, now: Instant, name: &PeerName) {
         let Some(index) = self.names.get(name).copied() else { return };
         if let Some(peer) = self.peers.get_mut(&index) {
             peer.config.admin = super::Admin::Down;
@@ -183,6 +199,7 @@ impl Speaker {
         self.stop(now, index, &Cause::cease(Cease::PeerDeconfigured, ""));
         self.peers.remove(&index);
         self.timers.cancel(Timer::IdleHold(index));
+        self.timers.cancel(Timer::Leave(index));
     }
 
     fn change_peer(
@@ -206,8 +223,13 @@ impl Speaker {
         } else if identity == Identity::Changed || needs_new_session(&old, new) {
             self.stop(now, index, &Cause::cease(Cease::OtherConfigurationChange, ""));
             self.forgive(index);
-            if (old.address, old.remote_as) != (new.address, new.remote_as) {
+            let who =
+                |config: &PeerConfig| (config.address, config.interface.clone(), config.remote_as);
+            if who(&old) != who(new) {
                 self.drop_retained(index); // It may be another router.
+                if let Some(peer) = self.peers.get_mut(&index) {
+                    peer.found = None;
+                }
             }
         } else {
             self.update_policy(index);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::cause::Cause;
+use super::found::Arrival;
 use super::{ConnId, Dial, Output, Place, Refused, Speaker, Timer};
 use crate::rib::path::PeerIndex;
 use crate::session::Quarantine;
@@ -17,16 +18,10 @@ impl Speaker {
     ///
     /// # Errors
     /// When nobody wants it; the edge closes it.
-    pub fn accept(
-        &mut self,
-        now: Instant,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<ConnId, Refused> {
+    pub fn accept(&mut self, now: Instant, arrival: Arrival<'_>) -> Result<ConnId, Refused> {
         self.clock = now;
-        let address = remote.ip().to_canonical();
-        let found = self.peers.values().find(|peer| peer.config.address == address);
-        let peer = found.ok_or(Refused::Unknown(remote))?;
+        let index = self.receive_guest(now, arrival)?;
+        let peer = &self.peers[&index];
         let refused = |why| Refused::NotNow { peer: peer.name.clone(), why };
         peer.wanted().map_err(refused)?;
         match peer.config.dial {
@@ -40,11 +35,10 @@ impl Speaker {
                 return Err(refused("it told too many paths, and waits for the operator"));
             }
         }
-        let index = peer.index;
         self.free_incoming(now, index);
         let conn = self.new_conn();
         let place = Place { peer: index, direction: Direction::Incoming };
-        self.attach(now, place, conn, Some(local));
+        self.attach(now, place, conn, Some(arrival.local));
         self.event(now, place, Event::StartPassive, None);
         self.event(now, place, Event::TransportUp, None);
         self.after(now);

@@ -19,6 +19,8 @@ use crate::wire::{FamilySet, Notification};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a peer without a name is remembered without a session, so that its errors slow it down.
+const STRANGER_STAYS: Duration = Duration::from_secs(60);
 /// RFC 4271 §8.2.2: the hold time until the peer's OPEN is there.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(240);
 
@@ -77,7 +79,8 @@ impl Speaker {
         self.attach(now, at, conn, None);
         self.timers.set(Timer::Retry(at.peer), now + CONNECT_TIMEOUT);
         let Some(peer) = self.peers.get(&at.peer) else { return };
-        let remote = SocketAddr::new(peer.config.address, peer.config.port);
+        let Some(address) = peer.address() else { return };
+        let remote = SocketAddr::new(address, peer.config.port);
         self.outputs.push_back(Output::Connect { conn, peer: peer.name.clone(), remote });
     }
 
@@ -178,13 +181,17 @@ impl Speaker {
             && peer.quarantine == Quarantine::No
             && peer.config.dial != Dial::Passive
             && peer.line(Direction::Outgoing).state == State::Idle
-            && peer.line(Direction::Incoming).state < State::OpenSent
+            && peer.line(Direction::Incoming).link.is_none()
             && !waits;
         if start {
             let outgoing = Place { peer: index, direction: Direction::Outgoing };
             return self.event(now, outgoing, Event::Start, cause);
         }
         let (old, new) = (peer.reported, peer.state());
+        let leaves = peer.range.is_some() && new < State::OpenSent;
+        if leaves && !self.timers.is_set(Timer::Leave(index)) {
+            self.timers.set(Timer::Leave(index), now + STRANGER_STAYS);
+        }
         if old != new {
             peer.reported = new;
             peer.since = now;
@@ -214,6 +221,7 @@ impl Speaker {
             Timer::Restart(peer) => self.restart_time_over(now, peer),
             Timer::Stale(peer) => self.drop_retained(peer),
             Timer::LongLived(peer, family) => self.drop_long_lived(peer, family),
+            Timer::Leave(peer) => self.leave_if_idle(now, peer),
             Timer::Refresh(peer) => self.end_of_refresh(peer, FamilySet::ALL),
             Timer::Presume(index) => {
                 if let Some(peer) = self.peers.get_mut(&index) {

@@ -54,6 +54,13 @@ pub enum Input<'a> {
         /// Whom.
         peer: PeerName,
     },
+    /// A router has advertised itself on a link (RFC 4861 §4.2).
+    RouterFound {
+        /// On which.
+        interface: &'a str,
+        /// Its link-local address.
+        address: Ipv6Addr,
+    },
 }
 
 /// What the edge shall do, or may want to know.
@@ -126,4 +133,6 @@ pub struct NextHopVia {
     pub peer: PeerName,
     /// Heard over eBGP or iBGP.
     pub kind: PeerKind,
+    /// The interface of a session by link-local addresses; a link-local next hop is valid there.
+    pub interface: Option<Arc<str>>,
 }

@@ -114,7 +114,8 @@ impl Speaker {
         });
         PeerSnapshot {
             name: peer.name.clone(),
-            address: peer.config.address,
+            address: peer.address().unwrap_or(peer.config.address),
+            interface: peer.config.interface.clone(),
             remote_as: peer.remote_as(),
             kind: self.rib.neighbor(peer.index).kind,
             state: peer.state(),
@@ -165,9 +166,10 @@ impl Speaker {
             Some(peer) => peer.name.clone(),
             None => self.name_of(path.peer)?.clone(),
         };
-        let kind = self.rib.neighbor(path.peer).kind;
+        let neighbor = self.rib.neighbor(path.peer);
+        let (kind, interface) = (neighbor.kind, neighbor.interface.clone());
         let link_local = next_hop.link_local();
-        Some(NextHopVia { address: next_hop.addr(), link_local, peer, kind })
+        Some(NextHopVia { address: next_hop.addr(), link_local, peer, kind, interface })
     }
 
     /// Where the node shall send packets for a prefix; `None` when no peer's path is chosen.

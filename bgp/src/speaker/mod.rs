@@ -19,6 +19,7 @@ mod configure;
 mod connections;
 mod drive;
 mod event;
+mod found;
 mod limit;
 mod look;
 mod receive;
@@ -31,9 +32,10 @@ pub use crate::session::State;
 pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};
 pub use config::{
     AddPath, Admin, Between, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated,
-    Password, PeerConfig, PeerName, PeerRestart, Receive, Reflection, Start, Ttl,
+    Password, PeerConfig, PeerName, PeerRange, PeerRestart, Receive, Reflection, Start, Ttl,
 };
 pub use event::{ConnId, Input, NextHopVia, Output, Route};
+pub use found::Arrival;
 pub use limit::{LimitAction, MaxPaths};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
@@ -105,6 +107,8 @@ enum Timer {
     Restart(PeerIndex),
     /// RFC 4724 §4.2: how long to wait for the End-of-RIB of a peer that is back.
     Stale(PeerIndex),
+    /// Time to look whether a peer that was not named is still wanted.
+    Leave(PeerIndex),
     /// A peer without End-of-RIB has told its routes by now.
     Presume(PeerIndex),
     /// RFC 7313 §4: how long to wait for the end of an answer to a route refresh.
@@ -123,6 +127,14 @@ pub enum Refused {
     /// No peer has this address.
     #[error("{0} is not a peer")]
     Unknown(SocketAddr),
+    /// The address lies in a range of peers that is full.
+    #[error("{remote} is one peer too many for {range}")]
+    Full {
+        /// Who came.
+        remote: SocketAddr,
+        /// The range.
+        range: PeerName,
+    },
     /// The peer is shut down, shall only be dialled, lacks its password, or has to wait after an
     /// error.
     #[error("{peer} is not to be accepted: {why}")]
@@ -145,6 +157,9 @@ impl Speaker {
             Input::Waiting { conn } => self.still_alive(now, conn),
             Input::Closed { conn, error } => self.closed(now, conn, error),
             Input::PeerUnreachable { peer } => self.unreachable(now, &peer),
+            Input::RouterFound { interface, address } => {
+                self.router_found(now, interface, address);
+            }
         }
         self.after(now);
     }

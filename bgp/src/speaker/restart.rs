@@ -94,7 +94,7 @@ fn is_up(peer: &Peer) -> bool {
 
 /// Whether there is nothing more to wait for from a peer.
 fn has_answered(peer: &Peer, family: Family) -> bool {
-    if peer.wanted().is_err() || !peer.config.families.contains(family) {
+    if peer.is_barred().is_some() || !peer.config.families.contains(family) {
         return true;
     }
     let Some(terms) = peer.terms() else { return false };

@@ -44,8 +44,10 @@ pub enum EndedBy {
 pub struct PeerSnapshot {
     /// Its name.
     pub name: PeerName,
-    /// Its address.
+    /// Its address; `::` while that of an unnumbered peer is not found out.
     pub address: IpAddr,
+    /// The interface of a link-local or unnumbered peer.
+    pub interface: Option<Arc<str>>,
     /// Its AS number; `None` while any will do and it has told none.
     pub remote_as: Option<u32>,
     /// eBGP or iBGP.

@@ -276,7 +276,7 @@ impl Speaker {
                 .terms()
                 .map_or(config.remote_as.expected_kind(shown), |terms| terms.codec.peer),
             router_id: before.map_or(std::net::Ipv4Addr::UNSPECIFIED, |before| before.router_id),
-            address: config.address,
+            address: peer.address().unwrap_or(config.address),
             own_address: before.and_then(|before| before.own_address),
             local_as: shown,
             prepend: match config.local_as {

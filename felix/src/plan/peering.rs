@@ -43,6 +43,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
     peer::configured(world, own, &settings, &mut peers, &mut problems);
     let config = Config {
         local_as,
+        ranges: BTreeMap::new(),
         router_id: router_id(own),
         listen: settings.listen(own),
         own_ipv4: own.ipv4,

@@ -174,6 +174,7 @@ mod tests {
             link_local: None,
             peer: PeerName::from("tor"),
             kind: PeerKind::External,
+            interface: None,
         };
         Learned {
             prefix: Prefix::from(net(prefix)),

@@ -4,6 +4,7 @@ mod add_path;
 mod as_rules;
 mod basics;
 mod changes;
+mod found;
 mod groups;
 mod long_lived;
 mod oracle;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::speaker::{Admin, Dial, EndedBy, LimitAction, MaxPaths, Password, PeerRestart};
+use crate::speaker::{Admin, Arrival, Dial, EndedBy, LimitAction, MaxPaths, Password, PeerRestart};
 use crate::wire::HoldTime;
 
 fn pair() -> Vec<Config> {
@@ -178,7 +178,9 @@ fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
     let config = pair().remove(0);
     let start = network(1, vec![]).now();
     let mut speaker = Speaker::new(config.clone(), 1, start);
-    let conn = speaker.accept(start, (address(0), 179).into(), (address(1), 4000).into()).unwrap();
+    let conn = speaker
+        .accept(start, Arrival::new((address(0), 179).into(), (address(1), 4000).into()))
+        .unwrap();
     let theirs =
         crate::session::collision::Identity { router_id: Ipv4Addr::new(10, 0, 0, 2), asn: 65002 };
     let mut bytes = Vec::new();
