@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 
 use super::attribute::{AttrId, Block};
 use super::best::DEFAULT_LOCAL_PREF;
-use super::filter::{Filter, Operation, Source, Subject};
+use super::filter::{Lookup, Operation, Source, Subject};
 use super::import::summarize;
 use super::path::{LOCAL, PeerIndex};
 use super::prefix::PrefixId;
@@ -29,7 +29,7 @@ pub(crate) struct Policy {
     pub(crate) reflection: Reflection,
     /// Our cluster, when we reflect.
     pub(crate) cluster_id: Option<Ipv4Addr>,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Lookup,
 }
 
 /// What the peers of a group are told about a prefix.

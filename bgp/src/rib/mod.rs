@@ -30,7 +30,7 @@ use crate::speaker::Reflection;
 use crate::wire::{Family, FamilySet, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
 use best::{Contender, Ineligible, Limits, Outcome, Source};
-use filter::Filter;
+use filter::Lookup;
 use path::{LOCAL, Path, PathId, Paths, PeerIndex, Standing};
 use prefix::{PrefixId, Prefixes};
 use queue::PrefixQueue;
@@ -48,7 +48,8 @@ pub(crate) struct Neighbor {
     pub(crate) allow_own_as: u8,
     pub(crate) reflection: Reflection,
     pub(crate) interface: Option<Arc<str>>,
-    pub(crate) import: Filter,
+    pub(crate) import: Lookup,
+    pub(crate) export: Lookup,
     /// Counts the peer's sessions, modulo 256: older paths are stale.
     pub(crate) generation: u8,
     /// Paths in the table, per family.

@@ -296,7 +296,8 @@ fn ourselves(config: &Config) -> Neighbor {
         allow_own_as: 0,
         reflection: Reflection::NonClient,
         interface: None,
-        import: Filter::accept_all(),
+        import: (&Filter::accept_all()).into(),
+        export: (&Filter::own_routes()).into(),
         generation: 0,
         paths: [0; 2],
     }

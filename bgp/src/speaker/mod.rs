@@ -24,6 +24,7 @@ mod restart;
 mod snapshot;
 mod up_down;
 
+pub use crate::rib::best::{Ineligible, Step};
 pub use crate::session::State;
 pub use config::{
     Admin, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password, PeerConfig,

@@ -7,6 +7,7 @@ use super::cause::{Cause, Fault};
 use super::{PeerRestart, Place, Reflection, Speaker, Timer};
 use crate::rib::Neighbor;
 use crate::rib::export::Policy;
+use crate::rib::filter::{Filter, Lookup};
 use crate::rib::path::PeerIndex;
 use crate::rib::sweep::Sweep;
 use crate::session::negotiate::Terms;
@@ -142,7 +143,7 @@ impl Speaker {
             next_hop: config.next_hop,
             reflection: self.reflection(peer),
             cluster_id: self.config.cluster_id,
-            filter: config.export.clone(),
+            filter: self.rib.neighbor(at.peer).export.clone(),
         })
     }
 
@@ -191,7 +192,8 @@ impl Speaker {
             allow_own_as: config.allow_own_as,
             reflection: self.reflection(peer),
             interface: config.interface.clone(),
-            import: config.import.clone(),
+            import: ready(before.map(|before| &before.import), &config.import),
+            export: ready(before.map(|before| &before.export), &config.export),
             generation: before.map_or(0, |before| before.generation),
             paths: before.map_or([0; 2], |before| before.paths),
         };
@@ -214,6 +216,11 @@ impl Speaker {
             Some(State::Established)
         );
     }
+}
+
+/// A filter made ready, unless it is the one that was ready before.
+fn ready(before: Option<&Lookup>, filter: &Filter) -> Lookup {
+    before.filter(|before| before.is_of(filter)).cloned().unwrap_or_else(|| filter.into())
 }
 
 /// The families whose paths outlive the session (RFC 4724 §4.2, RFC 8538 §4).
