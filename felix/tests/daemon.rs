@@ -44,7 +44,8 @@ impl Node {
         let config = options.resolve(AgentOptions::default()).unwrap();
         let (kernel_sender, kernel) = mpsc::channel(1);
         let dataplane = Some(Box::new(Memory::new(TABLE)) as _);
-        let parts = Parts { dataplane, kernel, metrics: Metrics::default() };
+        let parts =
+            Parts { dataplane, kernel, metrics: Metrics::default(), set_log: Box::new(|_| {}) };
         let (daemon, doors) = Daemon::new(config, parts).unwrap();
         let (say, script) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
