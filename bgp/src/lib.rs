@@ -26,9 +26,9 @@
 //! | 9494 long-lived | not | | |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too |
-//! | 8212 default reject | not | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate |
+//! | 8212 default reject | by filters | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate; whoever wants it appends rules that reject |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
-//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, sent only if a filter adds it |
+//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, and sent where a filter adds it |
 //! | 4360, 5701 | carried | [`wire`] | |
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |
 //! | 7911 ADD-PATH | partly | [`wire`], `rib::path` | stored per path identifier, not negotiated |

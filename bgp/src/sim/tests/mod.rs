@@ -3,6 +3,7 @@
 mod basics;
 mod changes;
 mod groups;
+mod isolation;
 mod oracle;
 mod restart;
 mod sessions;
