@@ -1,15 +1,11 @@
 //! What the operator can set: command line, environment (`OCICAT_…`) and a file, in that order of precedence.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ocicat_bgp::speaker::PeerName;
 use serde::Deserialize;
-
-use crate::plan::peering::{About, PeerGroup};
 
 /// Where the daemon keeps what outlives it, unless told otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/ocicat";
@@ -82,31 +78,6 @@ pub enum PeerMetricsKind {
     Configured,
     /// No peer.
     None,
-}
-
-impl PeerMetricsKind {
-    /// The group of a peer, and whether it has metrics of its own.
-    pub fn group_of(
-        self,
-        about: &BTreeMap<PeerName, About>,
-        name: &PeerName,
-    ) -> (PeerGroup, Detail) {
-        let group = about.get(name).map_or(PeerGroup::Configured, |about| about.group);
-        let detail = match (self, group) {
-            (Self::All, _) | (Self::Configured, PeerGroup::Configured) => Detail::Own,
-            (Self::None, _) | (Self::Configured, PeerGroup::Mesh) => Detail::Together,
-        };
-        (group, detail)
-    }
-}
-
-/// How a peer is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detail {
-    /// With metrics of its own, and with its group.
-    Own,
-    /// With its group alone.
-    Together,
 }
 
 /// How log lines look.

@@ -7,7 +7,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::config::Detail;
+use crate::config::PeerMetricsKind;
 use crate::plan::peering::PeerGroup;
 
 /// Every number that the daemon keeps.
@@ -53,6 +53,29 @@ pub struct Metrics {
     /// Whether the node has taken leave of its peers: 0 no, 1 on the way, 2 yes.
     pub drained: IntGauge,
     peers: PeerMetrics,
+}
+
+/// How a peer is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// With metrics of its own, and with its group.
+    Own,
+    /// With its group alone.
+    Together,
+}
+
+impl Detail {
+    /// What was asked for, for a peer of this group.
+    pub fn of(kind: PeerMetricsKind, group: PeerGroup) -> Self {
+        match (kind, group) {
+            (PeerMetricsKind::All, _) | (PeerMetricsKind::Configured, PeerGroup::Configured) => {
+                Self::Own
+            }
+            (PeerMetricsKind::None, _) | (PeerMetricsKind::Configured, PeerGroup::Mesh) => {
+                Self::Together
+            }
+        }
+    }
 }
 
 #[derive(Clone)]

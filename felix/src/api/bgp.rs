@@ -70,7 +70,7 @@ pub struct PeerView {
 pub struct RouteView {
     /// Which.
     pub prefix: String,
-    /// Its route in the kernel, as an `ip route` line; absent when there is none of ours.
+    /// Its route as it should be in the kernel, as an `ip route` line; absent when there should be none of ours.
     pub kernel: Option<String>,
     /// Its paths, the best first.
     pub paths: Vec<PathView>,

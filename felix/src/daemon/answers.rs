@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ocicat_bgp::net::{Handle, Stopped};
+use ocicat_bgp::speaker::PeerName;
 use ocicat_cni::daemon::{RefusalCode, Response};
 use ocicat_policy::{Direction, GroupId, PodKey, Table, Transport, Verdict};
 use tokio::sync::oneshot;
@@ -14,7 +15,9 @@ use crate::api::{Answer, CheckView, PlanView, PolicyView, Query, RuleRow};
 use crate::dataplane::{Change, State};
 use crate::explain::{Question, explain};
 use crate::inventory::Inventory;
+use crate::metrics::Detail;
 use crate::nft::SetKind;
+use crate::plan::peering::PeerGroup;
 use crate::tables;
 use crate::world::pod_key;
 
@@ -200,10 +203,14 @@ impl Daemon {
             None => answer(reply, &Response::Result(())),
             Some(speaker) => {
                 let about = self.about.clone();
-                let detail = self.config.peer_metrics;
+                let kind = self.config.peer_metrics;
+                let group_of = move |name: &PeerName| {
+                    let group = about.get(name).map_or(PeerGroup::Configured, |about| about.group);
+                    (group, Detail::of(kind, group))
+                };
                 tokio::spawn(async move {
                     if let Ok(peers) = speaker.peers().await {
-                        metrics.set_peers(&peers, |name| detail.group_of(&about, name));
+                        metrics.set_peers(&peers, group_of);
                     }
                     answer(reply, &Response::Result(()));
                 });

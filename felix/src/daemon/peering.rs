@@ -85,7 +85,6 @@ impl Daemon {
         let peering::Peering { config, about, secrets, routing, log, problems } =
             peering::plan(&self.world, start);
         self.set_plan_problems("peering", problems);
-        self.world.keep_secrets(&secrets);
         self.secrets.send_if_modified(|asked| {
             let changed = *asked != secrets;
             *asked = secrets;

@@ -55,8 +55,6 @@ pub struct Routing {
     pub gateways: BTreeMap<IpAddr, IpAddr>,
     /// Ranges of which nothing learned is put into the kernel.
     pub unprogrammed: Vec<IpNet>,
-    /// Addresses at which pods of this node find its speaker.
-    pub addresses: Vec<IpAddr>,
 }
 
 /// What there is to know of a peer beside its configuration.
@@ -116,7 +114,6 @@ pub fn plan(world: &World, start: Start) -> Peering {
     let routing = Routing {
         gateways: std::mem::take(&mut draft.gateways),
         unprogrammed: unprogrammed(world, settings.program),
-        addresses: settings.workload_addresses.into_iter().flatten().collect(),
     };
     draft.finish(Some(config), settings.log, routing)
 }

@@ -380,7 +380,7 @@ pub fn peer(view: &PeerView) -> String {
 /// Why a prefix goes where it goes.
 pub fn route(view: &RouteView) -> String {
     let mut text = format!(
-        "{}\n  in the kernel: {}\n",
+        "{}\n  wanted in the kernel: {}\n",
         view.prefix,
         view.kernel.as_deref().unwrap_or("no route of ours")
     );

@@ -1,6 +1,6 @@
 //! The Secrets of one namespace: that of the agent. Those of others are nobody's business here, and not kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::World;
 use crate::datastore::{Key, Secret};
@@ -33,7 +33,8 @@ pub enum Known<'a> {
 pub(super) struct Secrets {
     namespace: String,
     arrival: Arrival,
-    /// By name; `None`: told to be absent.
+    /// By name; `None`: told to be absent. What is not asked for any more stays as it was: whether it was asked for again
+    /// in between is for the datastore to know, and it tells all news.
     told: BTreeMap<String, Option<Secret>>,
 }
 
@@ -84,14 +85,6 @@ impl World {
             (Some(Some(secret)), _) => Known::There(secret),
             (Some(None), _) | (None, Arrival::WithTheRest) => Known::Absent,
             (None, Arrival::OnDemand) => Known::Unheard,
-        }
-    }
-
-    /// Forgets Secrets that are not asked for any more.
-    pub fn keep_secrets(&mut self, asked: &BTreeSet<String>) {
-        match self.secrets.arrival {
-            Arrival::WithTheRest => {}
-            Arrival::OnDemand => self.secrets.told.retain(|name, _| asked.contains(name)),
         }
     }
 }

@@ -38,9 +38,6 @@ const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
     ("multipath", |text, speaker| set(&mut speaker.multipath, multipath(text))),
 ];
 
-/// Names on a BGPPeer that are read elsewhere.
-const READ_ELSEWHERE: &[&str] = &[];
-
 /// What annotations say of the speaker as a whole.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SpeakerKnobs {
@@ -82,7 +79,7 @@ pub(super) fn of_peer(
     problems: &mut Vec<Problem>,
 ) -> PeerKnobs {
     let mut knobs = PeerKnobs::default();
-    for (name, text) in given.iter().filter(|(name, _)| !READ_ELSEWHERE.contains(&name.as_str())) {
+    for (name, text) in given {
         let outcome = match (find(OF_PEER, name), find(OF_SPEAKER, name)) {
             (Some(read), _) => knobs.add(read, text),
             (None, Some(_)) => Err(format!("{text:?} is for a BGPConfiguration, not for one peer")),

@@ -38,8 +38,6 @@ pub(super) struct Settings {
     knobs: PeerKnobs,
     /// What annotations say of the speaker.
     pub(super) speaker: SpeakerKnobs,
-    /// Where pods of the node find its speaker, IPv4 and IPv6.
-    pub(super) workload_addresses: [Option<IpAddr>; 2],
     priorities: [Option<u32>; 2],
     pub(super) program: Option<ProgramClusterRoutes>,
     pub(super) log: Option<LogLevel>,
@@ -62,7 +60,6 @@ impl Settings {
         let mut reader =
             Reader { default: &default.spec, of_node: &of_node.spec, name_of_node, problems };
         let as_number = reader.either(|spec| spec.as_number);
-        let workload_addresses = reader.workload_addresses();
         let mesh_restart = reader.mesh_restart();
         let log = reader.log();
         let advertised = reader.advertised();
@@ -76,7 +73,6 @@ impl Settings {
             advertised,
             knobs,
             speaker,
-            workload_addresses,
             priorities: [
                 reader.either(|spec| spec.ipv4_normal_route_priority),
                 reader.either(|spec| spec.ipv6_normal_route_priority),
@@ -186,24 +182,6 @@ impl Reader<'_> {
         }
     }
 
-    fn workload_addresses(&mut self) -> [Option<IpAddr>; 2] {
-        let ipv4 = self.text(|spec| &spec.local_workload_peering_ipv4);
-        let ipv6 = self.text(|spec| &spec.local_workload_peering_ipv6);
-        let mut read = |given: Option<(Key, String)>, field: &str, is_ipv4: bool| {
-            let (key, text) = given?;
-            let address = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == is_ipv4);
-            if address.is_none() {
-                let message = format!("{text:?} is not an address of this family; ignored");
-                self.problems.push(Problem::new(key, field, message));
-            }
-            address
-        };
-        [
-            read(ipv4, "spec.localWorkloadPeeringIPV4", true),
-            read(ipv6, "spec.localWorkloadPeeringIPV6", false),
-        ]
-    }
-
     fn log(&mut self) -> Option<LogLevel> {
         let (key, text) = self.text(|spec| &spec.log_severity_screen)?;
         match text.parse() {
@@ -266,6 +244,14 @@ fn report_unhonoured(key: &Key, spec: &BgpConfigurationSpec, problems: &mut Vec<
         ("spec.serviceExternalIPs", !spec.service_external_ips.is_empty()),
         ("spec.serviceLoadBalancerIPs", !spec.service_load_balancer_ips.is_empty()),
     ];
+    let addresses = [
+        ("spec.localWorkloadPeeringIPV4", &spec.local_workload_peering_ipv4),
+        ("spec.localWorkloadPeeringIPV6", &spec.local_workload_peering_ipv6),
+    ];
+    for (field, _) in addresses.into_iter().filter(|(_, text)| text.is_some()) {
+        let message = "not made an address of this node by this version; pods reach the speaker at the node's own";
+        problems.push(Problem::new(key, field, message));
+    }
     for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
         problems.push(Problem::new(key, field, "not honoured by this version"));
     }
