@@ -217,9 +217,13 @@ impl PeerMetrics {
     }
 
     fn set(&self, peers: &[PeerSnapshot], group_of: impl Fn(&PeerName) -> (PeerGroup, Detail)) {
-        let gauges = [&self.up, &self.state, &self.seconds, &self.last_error, &self.prefixes];
-        gauges.into_iter().chain([&self.group_peers, &self.group_prefixes]).for_each(|g| g.reset());
-        [&self.flaps, &self.messages, &self.group_flaps].into_iter().for_each(|c| c.reset());
+        let of_peers = [&self.up, &self.state, &self.seconds, &self.last_error, &self.prefixes];
+        for gauges in of_peers.into_iter().chain([&self.group_peers, &self.group_prefixes]) {
+            gauges.reset();
+        }
+        for counters in [&self.flaps, &self.messages, &self.group_flaps] {
+            counters.reset();
+        }
         for peer in peers {
             let (group, detail) = group_of(&peer.name);
             self.count_in_group(peer, group);
