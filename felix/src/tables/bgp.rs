@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::rib::filter::{AnyCommunity, Filter, Otherwise};
 use ocicat_bgp::speaker::{
     AttributeSnapshot, Dial, EndedBy, Ineligible, MessageCounts, NextHopMode, Password,
@@ -407,20 +408,48 @@ pub fn route(view: &RouteView) -> String {
     text
 }
 
-/// Something that happened, on a line.
+/// Something that happened, on a line, with its time in UTC.
 pub fn event(event: &Event) -> String {
     match event {
-        Event::SessionUp { at, peer } => format!("{at} session up: {peer}"),
+        Event::SessionUp { at, peer } => format!("{} session up: {peer}", time_text(*at)),
         Event::SessionDown { at, peer, was, reason, code } => {
             let code = code.map_or_else(String::new, |(code, sub)| format!(" ({code}/{sub})"));
-            format!("{at} session down: {peer}, was {was}: {reason}{code}")
+            format!("{} session down: {peer}, was {was}: {reason}{code}", time_text(*at))
         }
         Event::RouteChanged { at, prefix, paths } => {
             let hops: Vec<String> =
                 paths.iter().map(|(hop, peer)| format!("via {hop} ({peer})")).collect();
-            format!("{at} route: {prefix} {}", hops.join(" "))
+            format!("{} route: {prefix} {}", time_text(*at), hops.join(" "))
         }
-        Event::RouteWithdrawn { at, prefix } => format!("{at} route gone: {prefix}"),
+        Event::RouteWithdrawn { at, prefix } => {
+            format!("{} route gone: {prefix}", time_text(*at))
+        }
         Event::Missed { events } => format!("{events} events were missed: this reader is too slow"),
+    }
+}
+
+/// Seconds since 1970 as RFC 3339 has them; the number itself where there is no such date.
+fn time_text(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|at| Timestamp::from_second(at).ok());
+    time.map_or_else(|| seconds.to_string(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_line_with_its_time_and_reason() {
+        let down = Event::SessionDown {
+            at: 1_700_000_000,
+            peer: "tor".to_owned(),
+            was: "Established".to_owned(),
+            reason: "the hold time is over".to_owned(),
+            code: Some((4, 0)),
+        };
+        assert_eq!(
+            event(&down),
+            "2023-11-14T22:13:20Z session down: tor, was Established: the hold time is over (4/0)"
+        );
     }
 }

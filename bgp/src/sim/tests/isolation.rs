@@ -91,7 +91,8 @@ fn peers_that_come_and_go_touch_no_other() {
 
 #[test]
 fn what_is_the_speakers_own_touches_no_session() {
-    let changes: [(&str, fn(&mut Config)); 4] = [
+    type Change = (&'static str, fn(&mut Config));
+    let changes: [Change; 4] = [
         ("a prefix more", |config| {
             config.originated.insert(own(77), Originated::default());
         }),
