@@ -1,6 +1,7 @@
 //! The whole loop with real peers on the loopback interface: a change resets the sessions that it concerns and no other,
 //! and a password is taken from a Secret. No root, no fixed port.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::needless_pass_by_value, reason = "literals read better without &")]
 
 mod script;
 
