@@ -28,9 +28,9 @@
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too |
 //! | unnumbered, dynamic peers | core | `speaker::found` | a router is known by its advertisement or its connection; who listens for advertisements is the edge, later |
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
-//! | 8212 default reject | not | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate |
+//! | 8212 default reject | by filters | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate; whoever wants it appends rules that reject |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
-//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, sent only if a filter adds it |
+//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, and sent where a filter adds it |
 //! | 4360, 5701 | carried | [`wire`] | |
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |
 //! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | the limit on paths told is by count, chosen one after the other by the decision process |

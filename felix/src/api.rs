@@ -1,6 +1,8 @@
 //! What the command line asks the daemon on its Unix socket, and what it answers. The plugin's own requests are in
 //! [`ocicat_cni::daemon`]; both are one JSON object a line.
 
+pub mod bgp;
+
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Explanation;
@@ -13,8 +15,25 @@ use crate::problem::Problem;
 pub enum Query {
     /// The peers of the speaker; answered with a list of [`PeerRow`].
     BgpPeers,
+    /// A peer; answered with [`bgp::PeerView`].
+    BgpPeer {
+        /// Its name.
+        name: String,
+    },
     /// What the speaker knows; answered with a list of [`RouteRow`].
-    BgpRoutes,
+    BgpRoutes(bgp::RouteQuery),
+    /// Why a prefix goes where it goes; answered with [`bgp::RouteView`].
+    BgpRoute {
+        /// The prefix.
+        prefix: String,
+    },
+    /// Take leave of the peers; answered with [`bgp::DrainView`] once they are told nothing any more.
+    BgpDrain {
+        /// How long they have to choose other ways.
+        wait_seconds: u64,
+    },
+    /// Come back; answered with [`bgp::DrainView`].
+    BgpUndrain,
     /// A pod's policy; answered with [`PolicyView`].
     PolicyShow {
         /// `NAMESPACE/POD`.
@@ -49,8 +68,10 @@ pub struct PeerRow {
     pub since_seconds: u64,
     /// How often an established session was lost.
     pub flaps: u64,
-    /// Why the last session or attempt ended.
+    /// Why the last session or attempt ended; for one that cannot begin, what it waits for.
     pub last_error: Option<String>,
+    /// How many seconds ago that was, since the agent started.
+    pub last_error_seconds: Option<u64>,
     /// Prefixes by family.
     pub families: Vec<FamilyRow>,
     /// The hold time agreed on, in seconds.
@@ -85,6 +106,8 @@ pub struct FamilyRow {
     pub received: u64,
     /// Of these, usable.
     pub accepted: u64,
+    /// Of these, not usable.
+    pub rejected: u64,
     /// Of these, kept through a restart of the peer.
     pub stale: u64,
     /// Told.
@@ -177,8 +200,14 @@ pub struct CheckView {
 pub enum Answer {
     /// To [`Query::BgpPeers`].
     Peers(Vec<PeerRow>),
+    /// To [`Query::BgpPeer`].
+    Peer(Box<bgp::PeerView>),
     /// To [`Query::BgpRoutes`].
     Routes(Vec<RouteRow>),
+    /// To [`Query::BgpRoute`].
+    Route(bgp::RouteView),
+    /// To [`Query::BgpDrain`] and [`Query::BgpUndrain`].
+    Drain(bgp::DrainView),
     /// To [`Query::PolicyShow`].
     Policy(PolicyView),
     /// To [`Query::Explain`].

@@ -5,8 +5,11 @@
 //! before the datastore has told everything and the kernel was read, so that a restart changes no packet's fate.
 
 mod answers;
+mod drain;
 mod endpoints;
 mod kernel;
+mod looking;
+mod news;
 mod peering;
 mod pending;
 mod planning;
@@ -19,21 +22,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocicat_bgp::speaker::Start;
-use tokio::sync::{mpsc, oneshot, watch};
+use ocicat_bgp::speaker::{PeerName, Start};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::api::Query;
-use crate::config::AgentConfig;
+use crate::api::{Query, bgp};
+use crate::config::{AgentConfig, DatastoreKind};
 use crate::dataplane::kernel::Event as KernelEvent;
 use crate::dataplane::kernel::links::Link;
 use crate::dataplane::{Dataplane, RouteKey, State};
 use crate::datastore::{Datastore, Event};
 use crate::metrics::Metrics;
+use crate::plan::peering::{About, LogLevel};
 use crate::plan::routes::{RoutePlan, Ways};
 use crate::plan::ruleset::Ruleset;
 use crate::problem::Problem;
-use crate::world::World;
+use crate::world::{Arrival, World};
+use drain::Drain;
+use news::News;
 use peering::Speaker;
 use pending::Pending;
 use waiters::Waiters;
@@ -80,7 +86,14 @@ pub struct Doors {
     pub requests: mpsc::Sender<Request>,
     /// Health.
     pub health: watch::Receiver<Health>,
+    /// Names of the Secrets that the daemon wants to know.
+    pub secrets: watch::Receiver<BTreeSet<String>>,
+    /// What happens to sessions and routes; subscribe to hear it.
+    pub events: broadcast::Sender<bgp::Event>,
 }
+
+/// Sets how much the speaker logs: a directive of a tracing filter, or none of its own.
+pub type SetLog = Box<dyn Fn(Option<&str>) + Send>;
 
 /// Where the loop stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +131,14 @@ pub struct Daemon {
     failures: BTreeMap<&'static str, Vec<String>>,
     waiters: Waiters,
     speaker: Speaker,
+    /// What there is to know of peers beside their configuration.
+    about: BTreeMap<PeerName, About>,
+    /// The Secrets that the datastore is asked for.
+    secrets: watch::Sender<BTreeSet<String>>,
+    speaker_log: Option<LogLevel>,
+    set_log: SetLog,
+    news: News,
+    drain: Drain,
     /// Whether we resume an earlier life; known once the kernel was read.
     start: Option<Start>,
     checks: Vec<oneshot::Sender<serde_json::Value>>,
@@ -140,6 +161,8 @@ pub struct Parts {
     pub kernel: mpsc::Receiver<KernelEvent>,
     /// Where numbers go.
     pub metrics: Metrics,
+    /// How the speaker's log is made to say more or less.
+    pub set_log: SetLog,
 }
 
 impl Daemon {
@@ -151,8 +174,16 @@ impl Daemon {
             alive: Instant::now(),
             missing: vec!["the daemon is starting".to_owned()],
         });
+        let (secrets, secret_names) = watch::channel(BTreeSet::new());
+        let arrival = match config.datastore {
+            DatastoreKind::Kubernetes => Arrival::OnDemand,
+            DatastoreKind::Directory(_) => Arrival::WithTheRest,
+        };
+        let world = World::new(config.node.clone());
+        let news = News::default();
+        let events = news.sender();
         let daemon = Self {
-            world: World::new(config.node.clone()),
+            world: world.with_secrets(config.secret_namespace.clone(), arrival),
             phase: Phase::Starting,
             ruleset: Ruleset::default(),
             ways: Ways::new(),
@@ -171,6 +202,12 @@ impl Daemon {
             failures: BTreeMap::new(),
             waiters: Waiters::default(),
             speaker: Speaker::default(),
+            about: BTreeMap::new(),
+            secrets,
+            speaker_log: None,
+            set_log: parts.set_log,
+            news,
+            drain: Drain::default(),
             start: None,
             checks: Vec::new(),
             plan_problems: BTreeMap::new(),
@@ -183,7 +220,7 @@ impl Daemon {
             kernel: parts.kernel,
             config,
         };
-        Ok((daemon, Doors { requests: sender, health: watcher }))
+        Ok((daemon, Doors { requests: sender, health: watcher, secrets: secret_names, events }))
     }
 
     /// Where records of attached pods are.
@@ -263,6 +300,7 @@ impl Daemon {
             self.read_kernel();
         }
         self.retry_failed();
+        self.advance_drain();
     }
 
     fn publish(&mut self) {

@@ -1,11 +1,14 @@
 //! Numbers for Prometheus. One registry of our own; names are those of Calico's Felix where the meaning is the same, so
 //! that dashboards keep working, and `ocicat_` elsewhere.
 
-use ocicat_bgp::speaker::{PeerSnapshot, State as SessionState};
+use ocicat_bgp::speaker::{PeerName, PeerSnapshot, State as SessionState};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+use crate::config::PeerMetricsKind;
+use crate::plan::peering::PeerGroup;
 
 /// Every number that the daemon keeps.
 #[derive(Clone)]
@@ -47,7 +50,32 @@ pub struct Metrics {
     pub route_failures: IntGauge,
     /// Times that somebody else had changed what is ours.
     pub drift_repairs: IntCounter,
+    /// Whether the node has taken leave of its peers: 0 no, 1 on the way, 2 yes.
+    pub drained: IntGauge,
     peers: PeerMetrics,
+}
+
+/// How a peer is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// With metrics of its own, and with its group.
+    Own,
+    /// With its group alone.
+    Together,
+}
+
+impl Detail {
+    /// What was asked for, for a peer of this group.
+    pub fn of(kind: PeerMetricsKind, group: PeerGroup) -> Self {
+        match (kind, group) {
+            (PeerMetricsKind::All, _) | (PeerMetricsKind::Configured, PeerGroup::Configured) => {
+                Self::Own
+            }
+            (PeerMetricsKind::None, _) | (PeerMetricsKind::Configured, PeerGroup::Mesh) => {
+                Self::Together
+            }
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -59,6 +87,9 @@ struct PeerMetrics {
     last_error: IntGaugeVec,
     prefixes: IntGaugeVec,
     messages: IntCounterVec,
+    group_peers: IntGaugeVec,
+    group_prefixes: IntGaugeVec,
+    group_flaps: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -102,6 +133,10 @@ impl Default for Metrics {
                 "ocicat_drift_repairs_total",
                 "Times that somebody else had changed our table or routes, and we changed them back.",
             ),
+            drained: make.gauge(
+                "ocicat_bgp_drained",
+                "0 when peers are told our routes, 1 while they are asked to choose others, 2 when they are told none.",
+            ),
             peers: PeerMetrics::new(&make),
             registry: make.registry,
         }
@@ -109,9 +144,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Takes in the state of every peer; peers that are not there any more vanish.
-    pub fn set_peers(&self, peers: &[PeerSnapshot]) {
-        self.peers.set(peers);
+    /// Takes in the state of every peer; peers that are not there any more vanish. `group_of` says how each is counted.
+    pub fn set_peers(
+        &self,
+        peers: &[PeerSnapshot],
+        group_of: impl Fn(&PeerName) -> (PeerGroup, Detail),
+    ) {
+        self.peers.set(peers, group_of);
     }
 
     /// The text form that Prometheus reads.
@@ -159,42 +198,67 @@ impl PeerMetrics {
                 "Messages sent and received, by type.",
                 &["peer", "direction", "type"],
             ),
+            group_peers: make.gauges(
+                "ocicat_bgp_peers",
+                "Peers by group (configured, mesh) and state of their session.",
+                &["group", "state"],
+            ),
+            group_prefixes: make.gauges(
+                "ocicat_bgp_group_prefixes",
+                "Prefixes received, accepted, stale and advertised, of all peers of a group together.",
+                &["group", "family", "kind"],
+            ),
+            group_flaps: make.counters(
+                "ocicat_bgp_group_flaps_total",
+                "How often established sessions of a group were lost.",
+                &["group"],
+            ),
         }
     }
 
-    fn set(&self, peers: &[PeerSnapshot]) {
-        for family in [&self.up, &self.state, &self.seconds, &self.last_error, &self.prefixes] {
-            family.reset();
+    fn set(&self, peers: &[PeerSnapshot], group_of: impl Fn(&PeerName) -> (PeerGroup, Detail)) {
+        let of_peers = [&self.up, &self.state, &self.seconds, &self.last_error, &self.prefixes];
+        for gauges in of_peers.into_iter().chain([&self.group_peers, &self.group_prefixes]) {
+            gauges.reset();
         }
-        self.flaps.reset();
-        self.messages.reset();
+        for counters in [&self.flaps, &self.messages, &self.group_flaps] {
+            counters.reset();
+        }
         for peer in peers {
-            let name = peer.name.as_str();
-            let up = peer.state == SessionState::Established;
-            self.up.with_label_values(&[name]).set(i64::from(up));
-            self.state.with_label_values(&[name]).set(peer.state as i64 + 1);
-            self.seconds.with_label_values(&[name]).set(signed(peer.since.as_secs()));
-            self.flaps.with_label_values(&[name]).inc_by(peer.flaps);
-            if let Some(reason) = &peer.last_error {
-                self.last_error.with_label_values(&[name, &reason.text]).set(1);
+            let (group, detail) = group_of(&peer.name);
+            self.count_in_group(peer, group);
+            match detail {
+                Detail::Own => self.set_peer(peer),
+                Detail::Together => {}
             }
-            self.set_prefixes(peer);
-            self.set_messages(peer);
         }
     }
 
-    fn set_prefixes(&self, peer: &PeerSnapshot) {
-        for family in &peer.families {
-            let version = crate::tables::family_name(family.family);
-            for (kind, count) in [
-                ("received", family.received),
-                ("accepted", family.accepted),
-                ("stale", family.stale),
-                ("advertised", family.advertised),
-            ] {
-                let labels = [peer.name.as_str(), version, kind];
-                self.prefixes.with_label_values(&labels).set(signed(count));
-            }
+    fn set_peer(&self, peer: &PeerSnapshot) {
+        let name = peer.name.as_str();
+        let up = peer.state == SessionState::Established;
+        self.up.with_label_values(&[name]).set(i64::from(up));
+        self.state.with_label_values(&[name]).set(peer.state as i64 + 1);
+        self.seconds.with_label_values(&[name]).set(signed(peer.since.as_secs()));
+        self.flaps.with_label_values(&[name]).inc_by(peer.flaps);
+        if let Some(reason) = &peer.last_error {
+            self.last_error.with_label_values(&[name, &reason.text]).set(1);
+        }
+        for (family, kind, count) in prefixes(peer) {
+            self.prefixes.with_label_values(&[name, family, kind]).set(count);
+        }
+        self.set_messages(peer);
+    }
+
+    fn count_in_group(&self, peer: &PeerSnapshot, group: PeerGroup) {
+        let group = match group {
+            PeerGroup::Configured => "configured",
+            PeerGroup::Mesh => "mesh",
+        };
+        self.group_peers.with_label_values(&[group, &peer.state.to_string()]).inc();
+        self.group_flaps.with_label_values(&[group]).inc_by(peer.flaps);
+        for (family, kind, count) in prefixes(peer) {
+            self.group_prefixes.with_label_values(&[group, family, kind]).add(count);
         }
     }
 
@@ -212,6 +276,19 @@ impl PeerMetrics {
             }
         }
     }
+}
+
+/// Family, kind and number of a peer's prefixes.
+fn prefixes(peer: &PeerSnapshot) -> impl Iterator<Item = (&'static str, &'static str, i64)> {
+    peer.families.iter().flat_map(|family| {
+        let name = crate::tables::family_name(family.family);
+        [
+            (name, "received", signed(family.received)),
+            (name, "accepted", signed(family.accepted)),
+            (name, "stale", signed(family.stale)),
+            (name, "advertised", signed(family.advertised)),
+        ]
+    })
 }
 
 fn signed(count: u64) -> i64 {

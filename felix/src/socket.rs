@@ -7,10 +7,11 @@ use ocicat_cni::daemon::RefusalCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::{debug, warn};
 
-use crate::daemon::{Request, Wanted};
+use crate::api::bgp::Event;
+use crate::daemon::{Doors, Request, Wanted};
 
 /// A longer line is not a request.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -49,12 +50,25 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
+/// What the socket needs of the daemon.
+#[derive(Debug, Clone)]
+pub struct SocketDoors {
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<Event>,
+}
+
+impl From<&Doors> for SocketDoors {
+    fn from(doors: &Doors) -> Self {
+        Self { requests: doors.requests.clone(), events: doors.events.clone() }
+    }
+}
+
 /// Serves clients until the daemon is gone.
-pub async fn serve(listener: UnixListener, requests: mpsc::Sender<Request>) {
+pub async fn serve(listener: UnixListener, doors: SocketDoors) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(client(stream, requests.clone()));
+                tokio::spawn(client(stream, doors.clone()));
             }
             Err(error) => {
                 warn!(%error, "a client of the socket could not be accepted");
@@ -70,7 +84,7 @@ fn is_allowed(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
 }
 
-async fn client(stream: UnixStream, requests: mpsc::Sender<Request>) {
+async fn client(stream: UnixStream, doors: SocketDoors) {
     if !is_allowed(&stream) {
         warn!("a client of the socket that is not root was turned away");
         return;
@@ -89,7 +103,10 @@ async fn client(stream: UnixStream, requests: mpsc::Sender<Request>) {
                 return;
             }
         }
-        let asked = ask(&line, &requests);
+        if is_stream(&line) {
+            return stream_events(reader, writer, &doors.events).await;
+        }
+        let asked = ask(&line, &doors.requests);
         // The client may give up while it waits; the daemon sees that by the dropped answer.
         let mut rest = Vec::new();
         let response = tokio::select! {
@@ -101,6 +118,40 @@ async fn client(stream: UnixStream, requests: mpsc::Sender<Request>) {
         if writer.write_all(text.as_bytes()).await.is_err() {
             return;
         }
+    }
+}
+
+/// Whether a client wants to hear what happens, from now on and until it goes.
+fn is_stream(line: &str) -> bool {
+    let value: Option<Value> = serde_json::from_str(line).ok();
+    value.is_some_and(|value| value.get("method").and_then(Value::as_str) == Some("bgp-events"))
+}
+
+/// One event a line, until the client has gone or the daemon ends.
+async fn stream_events(
+    mut reader: impl tokio::io::AsyncRead + Unpin,
+    mut writer: impl tokio::io::AsyncWrite + Unpin,
+    events: &broadcast::Sender<Event>,
+) {
+    let mut events = events.subscribe();
+    // Whoever reads this knows that nothing is missed from here on.
+    let mut line = json!({ "result": "listening" }).to_string();
+    loop {
+        line.push('\n');
+        if writer.write_all(line.as_bytes()).await.is_err() {
+            return;
+        }
+        let mut rest = Vec::new();
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = tokio::io::AsyncReadExt::read_buf(&mut reader, &mut rest) => return,
+        };
+        let event = match event {
+            Ok(event) => event,
+            Err(broadcast::error::RecvError::Lagged(events)) => Event::Missed { events },
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        line = json!({ "result": event }).to_string();
     }
 }
 
@@ -145,5 +196,6 @@ mod tests {
         assert!(parse(r#"{"method":"attach","params":{}}"#).unwrap_err().contains("missing field"));
         assert!(matches!(parse(r#"{"method":"status"}"#), Ok(Wanted::Cni(_))));
         assert!(matches!(parse(r#"{"method":"bgp-peers"}"#), Ok(Wanted::Query(_))));
+        assert!(is_stream(r#"{"method":"bgp-events"}"#) && !is_stream(r#"{"method":"status"}"#));
     }
 }

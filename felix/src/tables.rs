@@ -1,5 +1,7 @@
 //! How things are called and laid out for people.
 
+pub mod bgp;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 
 pub mod node;
 mod pods;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,9 @@ use ocicat_cni::endpoint::{Endpoint, EndpointId};
 use ocicat_policy::model::{NamespaceSelector, Order, PodSelector};
 use ocicat_policy::{Direction, Index, PodKey, Policy, PolicyKey, Tier, k8s};
 
-pub use node::Node;
+pub use node::{DRAIN, Node};
 pub use pods::pod_key;
+pub use secrets::{Arrival, DEFAULT_NAMESPACE as DEFAULT_SECRET_NAMESPACE, Known};
 
 use crate::datastore::calico::{
     BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, IpPoolSpec, Resource,
@@ -29,17 +31,40 @@ pub struct World {
     /// Pods, namespaces and policies, and the verdicts that follow.
     pub index: Index,
     /// BGP settings by name.
-    pub bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
+    pub bgp_configurations: BTreeMap<String, Annotated<BgpConfigurationSpec>>,
     /// BGP peers by name.
-    pub bgp_peers: BTreeMap<String, BgpPeerSpec>,
+    pub bgp_peers: BTreeMap<String, Annotated<BgpPeerSpec>>,
     /// BGP filters by name.
     pub bgp_filters: BTreeMap<String, BgpFilterSpec>,
     /// Address pools by name.
     pub ip_pools: BTreeMap<String, IpPoolSpec>,
+    secrets: secrets::Secrets,
     own_pods: BTreeMap<PodKey, pods::OwnPod>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     problems: BTreeMap<String, Vec<Problem>>,
     dirty: Dirty,
+}
+
+/// An object, and what our own annotations add to it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Annotated<S> {
+    /// What the object says.
+    pub spec: S,
+    /// The annotations of our own, under their names without the prefix.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Annotations under this prefix are ours.
+pub const ANNOTATION_PREFIX: &str = "bgp.ocicat.io/";
+
+impl<S> From<Resource<S>> for Annotated<S> {
+    fn from(resource: Resource<S>) -> Self {
+        let all = resource.metadata.annotations.unwrap_or_default().into_iter();
+        let ours = all.filter_map(|(name, value)| {
+            Some((name.strip_prefix(ANNOTATION_PREFIX)?.to_owned(), value))
+        });
+        Self { spec: resource.spec, annotations: ours.collect() }
+    }
 }
 
 /// What has changed since the plans were made.
@@ -66,6 +91,7 @@ impl World {
             bgp_peers: BTreeMap::new(),
             bgp_filters: BTreeMap::new(),
             ip_pools: BTreeMap::new(),
+            secrets: secrets::Secrets::default(),
             own_pods: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -114,13 +140,13 @@ impl World {
             Object::UnreadableNetworkPolicy(key) => {
                 self.index.put_policy(closed(&key));
             }
-            Object::BgpConfiguration(Resource { spec, .. }) => {
+            Object::BgpConfiguration(object) => {
                 self.dirty.peering = true;
-                self.bgp_configurations.insert(key.name, spec);
+                self.bgp_configurations.insert(key.name, object.into());
             }
-            Object::BgpPeer(Resource { spec, .. }) => {
+            Object::BgpPeer(object) => {
                 self.dirty.peering = true;
-                self.bgp_peers.insert(key.name, spec);
+                self.bgp_peers.insert(key.name, object.into());
             }
             Object::BgpFilter(Resource { spec, .. }) => {
                 self.dirty.peering = true;
@@ -131,6 +157,7 @@ impl World {
                 self.dirty.peering = true;
                 self.ip_pools.insert(key.name, spec);
             }
+            Object::Secret(secret) => self.dirty.peering |= self.secrets.put(secret),
         }
     }
 
@@ -158,6 +185,7 @@ impl World {
                 self.dirty.nat |= there;
                 self.dirty.peering |= there;
             }
+            Kind::Secret => self.dirty.peering |= self.secrets.delete(key),
         }
     }
 

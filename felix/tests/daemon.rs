@@ -2,71 +2,28 @@
 //! what is said while it is not. No kernel, no root, no clock that is waited for.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod script;
+
 use std::time::Duration;
 
 use ocicat_cni::daemon::Request as Plugin;
 use ocicat_cni::endpoint::{Endpoint, Stage, UnixMillis, host_interface};
 use ocicat_felix::api::Query;
-use ocicat_felix::config::AgentOptions;
-use ocicat_felix::daemon::{Daemon, Doors, Parts, Request, Wanted};
-use ocicat_felix::dataplane::Memory;
-use ocicat_felix::datastore::{Datastore, Event, Key, Kind, Object};
-use ocicat_felix::metrics::Metrics;
-use ocicat_felix::plan::ruleset::TABLE;
+use ocicat_felix::daemon::Wanted;
+use ocicat_felix::datastore::{Event, Key, Kind};
+use script::Node;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 
-/// A datastore that says what it is told to say.
-struct Script(mpsc::UnboundedReceiver<Vec<Event>>);
-
-impl Datastore for Script {
-    async fn next(&mut self) -> Option<Vec<Event>> {
-        self.0.recv().await
-    }
+/// What these tests ask.
+trait Ask {
+    async fn attach(&self, name: &str) -> oneshot::Receiver<Value>;
+    async fn policy(&self, name: &str) -> Value;
+    async fn check(&self) -> Value;
+    async fn check_with_problems(&self, count: usize) -> Value;
 }
 
-struct Node {
-    say: mpsc::UnboundedSender<Vec<Event>>,
-    doors: Doors,
-    _state: tempfile::TempDir,
-    _kernel: mpsc::Sender<ocicat_felix::dataplane::kernel::Event>,
-    _stop: watch::Sender<bool>,
-}
-
-impl Node {
-    fn start() -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let options = AgentOptions {
-            node: Some("n1".to_owned()),
-            state_dir: Some(state.path().to_owned()),
-            ..AgentOptions::default()
-        };
-        let config = options.resolve(AgentOptions::default()).unwrap();
-        let (kernel_sender, kernel) = mpsc::channel(1);
-        let dataplane = Some(Box::new(Memory::new(TABLE)) as _);
-        let parts = Parts { dataplane, kernel, metrics: Metrics::default() };
-        let (daemon, doors) = Daemon::new(config, parts).unwrap();
-        let (say, script) = mpsc::unbounded_channel();
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(daemon.run(Script(script), stopped));
-        Self { say, doors, _state: state, _kernel: kernel_sender, _stop: stop }
-    }
-
-    fn put(&self, object: Value) {
-        let parsed = Object::parse(object).unwrap();
-        self.say.send(vec![Event::Put(Box::new(parsed.object))]).unwrap();
-    }
-
-    fn synced(&self) {
-        self.say.send(vec![Event::Synced]).unwrap();
-    }
-
-    async fn ask(&self, what: Wanted) -> oneshot::Receiver<Value> {
-        let (reply, answer) = oneshot::channel();
-        self.doors.requests.send(Request { what, reply }).await.unwrap();
-        answer
-    }
-
+impl Ask for Node {
     async fn attach(&self, name: &str) -> oneshot::Receiver<Value> {
         self.ask(Wanted::Cni(Plugin::Attach(endpoint(name)))).await
     }
@@ -136,7 +93,7 @@ async fn a_pod_is_enforced_when_datastore_pod_and_plugin_have_all_spoken() {
     let node = Node::start();
     let mut waiting = node.attach("web").await;
     stays_silent(&mut waiting).await;
-    node.synced();
+    node.say(Event::Synced);
     stays_silent(&mut waiting).await;
     node.put(pod("db"));
     stays_silent(&mut waiting).await;
@@ -151,7 +108,7 @@ async fn a_pod_is_enforced_when_datastore_pod_and_plugin_have_all_spoken() {
 async fn a_pod_whose_object_is_known_is_enforced_at_once() {
     let node = Node::start();
     node.put(pod("web"));
-    node.synced();
+    node.say(Event::Synced);
     enforced(node.attach("web").await).await;
     // The plugin may ask again, for it may have been killed before it heard the answer.
     enforced(node.attach("web").await).await;
@@ -160,7 +117,7 @@ async fn a_pod_whose_object_is_known_is_enforced_at_once() {
 #[tokio::test]
 async fn a_pod_that_nobody_knows_is_said_to_be_closed() {
     let node = Node::start();
-    node.synced();
+    node.say(Event::Synced);
     let _waiting = node.attach("web").await;
     let check = node.check().await;
     assert_eq!(check["waiting"], json!(["shop/web"]), "{check}");
@@ -174,19 +131,19 @@ async fn problems_are_told_and_go_when_their_object_goes() {
         "metadata": {"namespace": "shop", "name": "web"},
         "spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/99"}}]}]},
     }));
-    node.synced();
+    node.say(Event::Synced);
     let check = node.check_with_problems(1).await;
     assert_eq!(check["problems"][0]["object"], json!("NetworkPolicy shop/web"), "{check}");
     assert_eq!(check["problems"][0]["field"], json!("spec.ingress[0].from[0].ipBlock.cidr"));
     let key = Key::namespaced(Kind::NetworkPolicy, "shop", "web");
-    node.say.send(vec![Event::Delete(key)]).unwrap();
+    node.say(Event::Delete(key));
     node.check_with_problems(0).await;
 }
 
 #[tokio::test]
 async fn health_names_what_is_missing() {
     let mut node = Node::start();
-    node.synced();
+    node.say(Event::Synced);
     let missing = "the datastore has no Node n1".to_owned();
     let only_the_node = node.doors.health.wait_for(|health| health.missing == [missing.clone()]);
     tokio::time::timeout(Duration::from_secs(5), only_the_node).await.unwrap().unwrap();

@@ -80,7 +80,8 @@ impl Agent {
         self.directory.join("state")
     }
 
-    fn log(&self) -> PathBuf {
+    /// Where it logs to.
+    pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("agent.log")
     }
 

@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 
 use super::attribute::{AttrId, Block};
 use super::best::DEFAULT_LOCAL_PREF;
-use super::filter::{Filter, Operation, Source, Subject};
+use super::filter::{Lookup, Operation, Source, Subject};
 use super::import::summarize;
 use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
@@ -34,7 +34,7 @@ pub(crate) struct Policy {
     pub(crate) reflection: Reflection,
     /// Our cluster, when we reflect.
     pub(crate) cluster_id: Option<Ipv4Addr>,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Lookup,
     /// The most prefixes of a family that the peers are told.
     pub(crate) max_advertised: Option<NonZeroU32>,
     /// How many paths of each prefix are told, where the codec allows more than one.

@@ -3,12 +3,15 @@
 //! Rules are data with the meaning of Calico's BGPFilter v3. A filter is asked on import, before a
 //! path is stored as eligible, and on export, for each route and group of peers.
 
+mod lookup;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::wire::{Community, Edit, Family, LargeCommunity, PeerKind, Prefix, Rewrite};
 
 use super::attribute::Block;
+pub(crate) use lookup::Lookup;
 
 /// Rules in order, and what happens to a route that none of them matches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -139,7 +142,7 @@ pub enum MatchOperator {
 }
 
 /// LOCAL_PREF of priority 0.
-const PRIORITY_ZERO: u32 = i32::MAX as u32;
+pub const PRIORITY_ZERO: u32 = i32::MAX as u32;
 
 /// The LOCAL_PREF that carries a priority.
 pub(crate) const fn local_pref_of_priority(priority: u32) -> u32 {
@@ -170,18 +173,6 @@ impl Filter {
     /// Lets nothing pass.
     pub const fn reject_all() -> Self {
         Self { rules: Vec::new(), otherwise: Otherwise::Reject }
-    }
-
-    /// The operations to apply, or `None` when the route does not pass.
-    pub(crate) fn evaluate(&self, subject: Subject<'_>) -> Option<&[Operation]> {
-        match self.rules.iter().find(|rule| rule.matches(subject)).map(|rule| &rule.action) {
-            Some(Action::Accept(operations)) => Some(operations),
-            Some(Action::Reject) => None,
-            None => match (self.otherwise, subject.source) {
-                (Otherwise::Accept, _) | (Otherwise::AcceptOwn, Source::Local) => Some(&[]),
-                (Otherwise::Reject, _) | (Otherwise::AcceptOwn, Source::RemotePeers) => None,
-            },
-        }
     }
 }
 
@@ -252,13 +243,13 @@ mod tests {
     }
 
     /// A route with these attributes, asked about on behalf of an external peer.
-    fn subject(prefix: Prefix, raw: &[u8]) -> Subject<'_> {
+    pub(super) fn subject(prefix: Prefix, raw: &[u8]) -> Subject<'_> {
         let attributes = Block { next_hop: None, summary: summarize(raw), raw };
         let peer_kind = PeerKind::External;
         Subject { prefix, source: Source::RemotePeers, interface: None, peer_kind, attributes }
     }
 
-    fn raw(operations: &[Operation]) -> Vec<u8> {
+    pub(super) fn raw(operations: &[Operation]) -> Vec<u8> {
         let mut rewrite = Rewrite::towards(PeerKind::Internal);
         operations.iter().for_each(|operation| operation.amend(&mut rewrite));
         let mut raw = Vec::new();
@@ -333,7 +324,8 @@ mod tests {
         let filter = Filter { rules, otherwise: Otherwise::Reject };
         let raw = raw(&[]);
         let ask = |filter: &Filter, text| {
-            filter.evaluate(subject(prefix(text), &raw)).map(<[Operation]>::to_vec)
+            let lookup = Lookup::from(filter);
+            lookup.evaluate(subject(prefix(text), &raw)).map(<[Operation]>::to_vec)
         };
         assert_eq!(ask(&filter, "10.0.0.0/8"), Some(vec![med]));
         assert_eq!(ask(&filter, "a00::/8"), None);

@@ -2,7 +2,7 @@
 
 use crate::rib::attribute::{AttrId, AttributeStore, Block};
 use crate::rib::best::Ineligible;
-use crate::rib::filter::{Filter, Operation, Source, Subject};
+use crate::rib::filter::{Operation, Source, Subject};
 use crate::rib::path::{LOCAL, PathId, PeerIndex};
 use crate::rib::{Neighbor, Rib};
 use crate::wire::{Edit, Marks, PeerKind, Prefix, Rewrite, Summary, iana};
@@ -43,7 +43,7 @@ impl Import {
         let Rib { neighbors, attributes, .. } = rib;
         let neighbor = &neighbors[usize::from(self.peer.0)];
         let block = attributes.get(self.received);
-        let Some(operations) = filter(&neighbor.import, neighbor, prefix, block) else {
+        let Some(operations) = neighbor.import.evaluate(subject(neighbor, prefix, block)) else {
             return Err(Ineligible::Filtered);
         };
         // RFC 8326 §4: a path that is about to go away is the last one to choose.
@@ -122,19 +122,19 @@ pub(crate) fn rewritten(attributes: &mut AttributeStore, id: AttrId, rewrite: &R
     attributes.intern(Block { next_hop, summary: summarize(&raw), raw: &raw })
 }
 
-fn filter<'a>(
-    filter: &'a Filter,
-    neighbor: &Neighbor,
+/// A path of a peer as its import filter sees it.
+pub(crate) fn subject<'a>(
+    neighbor: &'a Neighbor,
     prefix: Prefix,
-    attributes: Block<'_>,
-) -> Option<&'a [Operation]> {
-    filter.evaluate(Subject {
+    attributes: Block<'a>,
+) -> Subject<'a> {
+    Subject {
         prefix,
         source: Source::RemotePeers,
         interface: neighbor.interface.as_deref(),
         peer_kind: neighbor.kind,
         attributes,
-    })
+    }
 }
 
 /// Why no prefix with these attributes may be chosen.

@@ -30,7 +30,7 @@ use crate::speaker::Reflection;
 use crate::wire::{Family, FamilySet, Marks, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
 use best::{Contender, Ineligible, Limits, Outcome, Source};
-use filter::Filter;
+use filter::Lookup;
 use path::{LOCAL, Path, PathId, Paths, PeerIndex, Standing};
 use prefix::{PrefixId, Prefixes};
 use queue::PrefixQueue;
@@ -50,7 +50,8 @@ pub(crate) struct Neighbor {
     pub(crate) allow_own_as: u8,
     pub(crate) reflection: Reflection,
     pub(crate) interface: Option<Arc<str>>,
-    pub(crate) import: Filter,
+    pub(crate) import: Lookup,
+    pub(crate) export: Lookup,
     /// Counts, per family, how often the peer has begun to tell its routes anew, modulo 256: older
     /// paths are stale.
     pub(crate) generation: [u8; 2],

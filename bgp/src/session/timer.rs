@@ -43,6 +43,10 @@ impl<K: Copy + Ord> Timers<K> {
         self.by_key.contains_key(&key)
     }
 
+    pub(crate) fn at(&self, key: K) -> Option<Instant> {
+        self.by_key.get(&key).copied()
+    }
+
     pub(crate) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
     }

@@ -1,17 +1,19 @@
 //! Snapshots for those who look: made in one pass, owning all they show.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     AttributeSnapshot, FamilySnapshot, NegotiatedSnapshot, NextHopVia, PathSnapshot, PeerSnapshot,
-    Route, RouteSnapshot, Speaker, Verdict,
+    Route, RouteSnapshot, Speaker, Timer, Verdict,
 };
 use crate::rib::attribute::Block;
 use crate::rib::best::{DEFAULT_LOCAL_PREF, Ineligible, Outcome};
+use crate::rib::import;
 use crate::rib::path::{LOCAL, PathId, PeerIndex, Standing};
 use crate::rib::prefix::PrefixId;
 use crate::session::Peer;
+use crate::session::collision::Direction;
 use crate::session::negotiate::Terms;
 use crate::wire::iana::capability;
 use crate::wire::{Community, Family, Origin, Prefix};
@@ -129,7 +131,23 @@ impl Speaker {
             last_fault: peer.last_fault.clone(),
             received: peer.received,
             sent: peer.sent,
+            timers: self.timers_of(peer.index, now),
         }
+    }
+
+    fn timers_of(&self, peer: PeerIndex, now: Instant) -> Vec<(&'static str, Duration)> {
+        let mut names = vec![
+            (Timer::Retry(peer), "connect retry"),
+            (Timer::IdleHold(peer), "idle hold"),
+            (Timer::Restart(peer), "restart of the peer"),
+            (Timer::Stale(peer), "stale routes"),
+        ];
+        for direction in Direction::BOTH {
+            names.push((Timer::Hold(peer, direction), "hold"));
+            names.push((Timer::Keepalive(peer, direction), "keepalive"));
+        }
+        let left = |timer| Some(self.timers.at(timer)?.saturating_duration_since(now));
+        names.into_iter().filter_map(|(timer, name)| Some((name, left(timer)?))).collect()
     }
 
     fn snapshot(&self, id: PrefixId) -> RouteSnapshot {
@@ -140,6 +158,9 @@ impl Speaker {
 
     fn path(&self, id: PathId, outcome: Result<Outcome, Ineligible>) -> PathSnapshot {
         let path = self.rib.paths.get(id);
+        let neighbor = self.rib.neighbor(path.peer);
+        let block = self.rib.attributes.get(path.attr);
+        let received = self.rib.paths.received(id);
         PathSnapshot {
             peer: self.name_of(path.peer).cloned(),
             next_hop: self.via(id),
@@ -150,22 +171,44 @@ impl Speaker {
                 Err(why) => Verdict::Ineligible(why),
             },
             stale: self.rib.is_stale(path),
-            attributes: attributes(self.rib.attributes.get(path.attr)),
+            rule: self.import_rule(path.peer, path.prefix, self.rib.attributes.get(received)),
+            attributes: attributes(block),
+            received: (received != path.attr)
+                .then(|| attributes(self.rib.attributes.get(received))),
+            router_id: block.summary.originator_id.unwrap_or(neighbor.router_id),
+            peer_address: neighbor.address,
+            kind: neighbor.kind,
         }
+    }
+
+    /// The rule of the peer's import filter that decides about a path, asked anew.
+    fn import_rule(
+        &self,
+        peer: PeerIndex,
+        prefix: Option<PrefixId>,
+        received: Block<'_>,
+    ) -> Option<usize> {
+        if peer == LOCAL {
+            return None;
+        }
+        let neighbor = self.rib.neighbor(peer);
+        neighbor.import.decisive(import::subject(
+            neighbor,
+            self.rib.prefixes.prefix(prefix?),
+            received,
+        ))
     }
 
     /// The name of a peer, also of one that is gone; `None`: ourselves.
     fn name_of(&self, index: PeerIndex) -> Option<&super::PeerName> {
-        self.names.iter().find(|(_, each)| **each == index).map(|(name, _)| name)
+        let gone = || self.names.iter().find(|(_, each)| **each == index).map(|(name, _)| name);
+        self.peers.get(&index).map(|peer| &peer.name).or_else(gone)
     }
 
     fn via(&self, id: PathId) -> Option<NextHopVia> {
         let path = self.rib.paths.get(id);
         let next_hop = self.rib.attributes.get(path.attr).next_hop?;
-        let peer = match self.peers.get(&path.peer) {
-            Some(peer) => peer.name.clone(),
-            None => self.name_of(path.peer)?.clone(),
-        };
+        let peer = self.name_of(path.peer)?.clone();
         let neighbor = self.rib.neighbor(path.peer);
         let (kind, interface) = (neighbor.kind, neighbor.interface.clone());
         let link_local = next_hop.link_local();

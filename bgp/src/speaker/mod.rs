@@ -28,6 +28,7 @@ mod restart;
 mod snapshot;
 mod up_down;
 
+pub use crate::rib::best::{Ineligible, Step};
 pub use crate::session::State;
 pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};
 pub use config::{

@@ -74,6 +74,8 @@ pub struct PeerSnapshot {
     pub received: MessageCounts,
     /// Messages sent.
     pub sent: MessageCounts,
+    /// What runs out when, if nothing happens before: the name of the timer and the time that is left.
+    pub timers: Vec<(&'static str, Duration)>,
 }
 
 /// The terms of a session.
@@ -143,8 +145,18 @@ pub struct PathSnapshot {
     pub verdict: Verdict,
     /// Kept from before the peer's restart.
     pub stale: bool,
+    /// The number of the rule of the import filter that decided about it; `None` when none matched.
+    pub rule: Option<usize>,
     /// Its attributes.
     pub attributes: AttributeSnapshot,
+    /// Its attributes as the peer sent them, where import changed them.
+    pub received: Option<AttributeSnapshot>,
+    /// The BGP Identifier that is compared: the peer's, or the ORIGINATOR_ID (RFC 4456 §9).
+    pub router_id: Ipv4Addr,
+    /// The address of the peer.
+    pub peer_address: IpAddr,
+    /// eBGP or iBGP; of no meaning for what we originate.
+    pub kind: PeerKind,
 }
 
 /// What became of a path, and why.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::rib::Neighbor;
 use crate::rib::export::{LongLived, Policy};
+use crate::rib::filter::{Filter, Lookup};
 use crate::rib::path::PeerIndex;
 use crate::rib::sweep::Sweep;
 use crate::session::negotiate::Terms;
@@ -231,7 +232,7 @@ impl Speaker {
             next_hop: config.next_hop,
             reflection: self.reflection(peer),
             cluster_id: self.config.cluster_id,
-            filter: config.export.clone(),
+            filter: self.rib.neighbor(at.peer).export.clone(),
         })
     }
 
@@ -287,7 +288,8 @@ impl Speaker {
             allow_own_as: config.allow_own_as,
             reflection: self.reflection(peer),
             interface: config.interface.clone(),
-            import: config.import.clone(),
+            import: ready(before.map(|before| &before.import), &config.import),
+            export: ready(before.map(|before| &before.export), &config.export),
             generation: before.map_or([0; 2], |before| before.generation),
             long_lived: before.map_or(FamilySet::EMPTY, |before| before.long_lived),
             paths: before.map_or([0; 2], |before| before.paths),
@@ -322,6 +324,11 @@ fn own_as(local_as: u32, config: &PeerConfig) -> Vec<u32> {
             vec![number.get(), local_as]
         }
     }
+}
+
+/// A filter made ready, unless it is the one that was ready before.
+fn ready(before: Option<&Lookup>, filter: &Filter) -> Lookup {
+    before.filter(|before| before.is_of(filter)).cloned().unwrap_or_else(|| filter.into())
 }
 
 /// The families whose paths outlive the session (RFC 4724 §4.2, RFC 8538 §4).

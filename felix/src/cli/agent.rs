@@ -8,59 +8,76 @@ use futures::TryStreamExt;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use ocicat_cni::endpoint::INTERFACE_PREFIX;
 use ocicat_felix::config::{AgentConfig, AgentOptions, DataplaneKind, DatastoreKind, LogFormat};
-use ocicat_felix::daemon::{Daemon, Parts};
+use ocicat_felix::daemon::{Daemon, Parts, SetLog};
 use ocicat_felix::dataplane::kernel::{Event as KernelEvent, Kernel, Monitor};
 use ocicat_felix::dataplane::{Change, Dataplane, RouteChanges};
 use ocicat_felix::datastore::directory::Directory;
 use ocicat_felix::datastore::kubernetes::Kubernetes;
+use ocicat_felix::http;
 use ocicat_felix::metrics::Metrics;
 use ocicat_felix::nft::Transaction;
 use ocicat_felix::plan::ruleset::TABLE;
-use ocicat_felix::{http, socket};
+use ocicat_felix::socket::{self, SocketDoors};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
 pub(super) fn run(file: Option<&Path>, options: AgentOptions) -> anyhow::Result<ExitCode> {
     let file = file.map(AgentOptions::read).transpose()?.unwrap_or_default();
     let config = options.resolve(file)?;
-    start_logging(&config)?;
+    let set_log = start_logging(&config)?;
     if config.dataplane == DataplaneKind::Kernel && !nix::unistd::geteuid().is_root() {
         bail!("programming the kernel needs root; run as root, or with --dataplane none");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(live(config))?;
+    runtime.block_on(live(config, set_log))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn start_logging(config: &AgentConfig) -> anyhow::Result<()> {
+/// Starts to log, and gives the means to make the speaker say more or less than the rest.
+fn start_logging(config: &AgentConfig) -> anyhow::Result<SetLog> {
     let filter = EnvFilter::try_new(&config.log)
         .with_context(|| format!("--log {:?} is not a filter", config.log))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match config.log_format {
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
         LogFormat::Text => {
             use std::io::IsTerminal;
-            lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+            let ansi = std::io::stderr().is_terminal();
+            registry.with(lines.with_ansi(ansi).with_target(false)).init();
         }
     }
-    Ok(())
+    let base = config.log.clone();
+    Ok(Box::new(move |directive| {
+        let text = directive.map_or_else(|| base.clone(), |more| format!("{base},{more}"));
+        let set = EnvFilter::try_new(&text).map(|filter| handle.reload(filter));
+        if !matches!(set, Ok(Ok(()))) {
+            tracing::warn!(filter = text, "the log cannot be set");
+        }
+    }))
 }
 
-async fn live(config: AgentConfig) -> anyhow::Result<()> {
+async fn live(config: AgentConfig, set_log: SetLog) -> anyhow::Result<()> {
     let listener = socket::listen(&config.socket)?;
     let http_listener = http::listen(config.http).await.map_err(anyhow::Error::msg)?;
     let metrics = Metrics::default();
     let (dataplane, kernel) = open_dataplane(&config)?;
-    let parts = Parts { dataplane, kernel, metrics: metrics.clone() };
+    let parts = Parts { dataplane, kernel, metrics: metrics.clone(), set_log };
     let (daemon, doors) = Daemon::new(config.clone(), parts)?;
-    tokio::spawn(socket::serve(listener, doors.requests.clone()));
+    let secrets = doors.secrets.clone();
+    tokio::spawn(socket::serve(listener, SocketDoors::from(&doors)));
     tokio::spawn(http::serve(http_listener, doors, metrics));
     let stop = stop_on_signal()?;
     match &config.datastore {
         DatastoreKind::Directory(path) => daemon.run(Directory::open(path)?, stop).await,
         DatastoreKind::Kubernetes => {
-            daemon.run(Kubernetes::connect(config.kubeconfig.as_deref()).await?, stop).await;
+            let kubeconfig = config.kubeconfig.as_deref();
+            let namespace = config.secret_namespace.clone();
+            daemon.run(Kubernetes::connect(kubeconfig, namespace, secrets).await?, stop).await;
         }
     }
     let _ = std::fs::remove_file(&config.socket);

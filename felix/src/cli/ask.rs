@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use ocicat_cni::daemon::{Refusal, Response};
-use ocicat_felix::api::{CheckView, PeerRow, PlanView, PolicyView, Query, RouteRow};
+use ocicat_felix::api::{CheckView, PlanView, PolicyView, Query};
 use ocicat_felix::explain::Explanation;
 use ocicat_felix::inventory::Inventory;
 use ocicat_felix::tables;
@@ -18,9 +18,10 @@ use serde::de::DeserializeOwned;
 use super::{DIFFERENT, Format, Output};
 
 /// An agent that does not answer for so long is stuck.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn ask<T: DeserializeOwned>(socket: &Path, query: &Query) -> anyhow::Result<T> {
+/// Connects to the agent and says one line.
+pub(super) fn connect(socket: &Path, line: &str) -> anyhow::Result<UnixStream> {
     let connected = UnixStream::connect(socket);
     let mut stream = connected.map_err(|error| {
         let socket = socket.display();
@@ -30,18 +31,35 @@ fn ask<T: DeserializeOwned>(socket: &Path, query: &Query) -> anyhow::Result<T> {
             anyhow!("no agent answers on {socket}: {error}; start it with `ocicat agent`, or name its socket with --socket")
         }
     })?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_string(query)?;
-    line.push('\n');
-    stream.write_all(line.as_bytes())?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).context("the agent did not answer")?;
-    match serde_json::from_str::<Response<T>>(&answer)
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    Ok(stream)
+}
+
+/// What an answer of the agent says.
+pub(super) fn read<T: DeserializeOwned>(answer: &str) -> anyhow::Result<T> {
+    match serde_json::from_str::<Response<T>>(answer)
         .context("the agent's answer makes no sense")?
     {
         Response::Result(result) => Ok(result),
         Response::Error(Refusal { message, .. }) => bail!("{message}"),
     }
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, query: &Query) -> anyhow::Result<T> {
+    ask_within(socket, query, PATIENCE)
+}
+
+/// Asks something that may take so long.
+pub(super) fn ask_within<T: DeserializeOwned>(
+    socket: &Path,
+    query: &Query,
+    patience: Duration,
+) -> anyhow::Result<T> {
+    let stream = connect(socket, &serde_json::to_string(query)?)?;
+    stream.set_read_timeout(Some(patience))?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).context("the agent did not answer")?;
+    read(&answer)
 }
 
 /// Prints for people or for programs.
@@ -59,28 +77,6 @@ pub(super) fn print<T: Serialize>(
         // `ocicat bgp routes | head` is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
-    }
-}
-
-pub(super) fn peers(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
-    let rows: Vec<PeerRow> = ask(socket, &Query::BgpPeers)?;
-    print(output, &rows, |rows| tables::peers(rows))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn routes(
-    socket: &Path,
-    prefix: Option<String>,
-    output: Output,
-) -> anyhow::Result<ExitCode> {
-    let mut rows: Vec<RouteRow> = ask(socket, &Query::BgpRoutes)?;
-    if let Some(prefix) = &prefix {
-        rows.retain(|row| row.prefix == *prefix);
-    }
-    print(output, &rows, |rows| tables::routes(rows))?;
-    match prefix {
-        Some(prefix) if rows.is_empty() => bail!("the speaker has no path to {prefix}"),
-        _ => Ok(ExitCode::SUCCESS),
     }
 }
 

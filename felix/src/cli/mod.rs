@@ -2,10 +2,12 @@
 
 mod agent;
 mod ask;
+mod bgp;
 mod offline;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocicat_felix::config::AgentOptions;
@@ -35,7 +37,7 @@ Exit codes: 0 done, or yes; 1 it could not be done; 2 the command line is wrong;
 enum Command {
     /// Run the node daemon in the foreground
     Agent(AgentArgs),
-    /// Look at the BGP speaker
+    /// Look at the BGP speaker, and take leave of its peers
     #[command(subcommand)]
     Bgp(BgpCommand),
     /// Look at network policy
@@ -67,16 +69,82 @@ struct AgentArgs {
 enum BgpCommand {
     /// Peers, their sessions, and how many prefixes went each way (IPv4+IPv6)
     Peers {
+        /// Go on with a line for each session that comes up or goes down, and why
+        #[arg(short, long)]
+        watch: bool,
         #[command(flatten)]
         output: Output,
     },
-    /// Every path to every prefix, and why it is used or not
-    Routes {
-        /// Only this prefix
-        prefix: Option<String>,
+    /// Everything about one peer: configuration in force, what was agreed on, timers, counts, errors, history
+    Peer {
+        /// As in the list of peers
+        name: String,
         #[command(flatten)]
         output: Output,
     },
+    /// Paths to prefixes, and why each is used or not
+    Routes(RoutesArgs),
+    /// One prefix: its paths in order, and which comparison or which rule decided about each
+    Route {
+        /// The prefix, like 10.65.2.0/24
+        prefix: String,
+        /// Said for clarity: this command always says why
+        #[arg(long)]
+        why: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ask peers to choose other ways (GRACEFUL_SHUTDOWN, RFC 8326), wait, then withdraw all routes; sessions stay up
+    Drain {
+        /// How long peers have
+        #[arg(long, default_value = "30s", value_parser = cli_duration, value_name = "DURATION")]
+        wait: Duration,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Tell peers our routes again
+    Undrain {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RoutesArgs {
+    /// Only this prefix, or the prefixes that hold this address
+    prefix: Option<String>,
+    /// Only what this peer told, or with --advertised is told
+    #[arg(long, value_name = "NAME")]
+    peer: Option<String>,
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Go on with a line for each change of what is chosen
+    #[arg(short, long, conflicts_with_all = ["received", "accepted", "rejected", "advertised"])]
+    watch: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+#[group(multiple = false)]
+struct WhichArgs {
+    /// What peers told
+    #[arg(long)]
+    received: bool,
+    /// What peers told and may be used
+    #[arg(long)]
+    accepted: bool,
+    /// What peers told and may not be used
+    #[arg(long)]
+    rejected: bool,
+    /// What a peer is told
+    #[arg(long, requires = "peer")]
+    advertised: bool,
+}
+
+/// A duration as Kubernetes writes it.
+fn cli_duration(text: &str) -> Result<Duration, String> {
+    ocicat_felix::plan::peering::duration(text)
 }
 
 #[derive(Debug, Subcommand)]
@@ -144,8 +212,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             args.options.socket.get_or_insert_with(|| cli.socket.clone());
             agent::run(args.config.as_deref(), args.options)
         }
-        Command::Bgp(BgpCommand::Peers { output }) => ask::peers(socket, output),
-        Command::Bgp(BgpCommand::Routes { prefix, output }) => ask::routes(socket, prefix, output),
+        Command::Bgp(command) => bgp::run(socket, command),
         Command::Policy(PolicyCommand::Show { pod, output }) => ask::policy(socket, pod, output),
         Command::Explain(args) => {
             let flow = args.flow.join(" ");

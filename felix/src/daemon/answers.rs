@@ -1,24 +1,23 @@
 //! Answers for the command line and for Prometheus. What the speaker's thread must be asked is awaited aside.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ocicat_bgp::net::{Handle, Stopped};
-use ocicat_bgp::rib::filter::AnyCommunity;
-use ocicat_bgp::speaker::{PathSnapshot, PeerSnapshot, RouteSnapshot};
-use ocicat_bgp::wire::Family;
+use ocicat_bgp::speaker::PeerName;
 use ocicat_cni::daemon::{RefusalCode, Response};
 use ocicat_policy::{Direction, GroupId, PodKey, Table, Transport, Verdict};
 use tokio::sync::oneshot;
 
 use super::endpoints::{answer, refuse};
 use super::{Daemon, Request, Wanted};
-use crate::api::{
-    Answer, CheckView, FamilyRow, Messages, PeerRow, PlanView, PolicyView, Query, RouteRow, RuleRow,
-};
+use crate::api::{Answer, CheckView, PlanView, PolicyView, Query, RuleRow};
 use crate::dataplane::{Change, State};
 use crate::explain::{Question, explain};
 use crate::inventory::Inventory;
+use crate::metrics::Detail;
 use crate::nft::SetKind;
+use crate::plan::peering::PeerGroup;
 use crate::tables;
 use crate::world::pod_key;
 
@@ -35,19 +34,14 @@ impl Daemon {
 
     fn serve_query(&mut self, query: Query, reply: Reply) {
         match query {
-            Query::BgpPeers => self.ask_speaker(reply, async |speaker| {
-                let peers = speaker.peers().await?;
-                Ok(Answer::Peers(peers.iter().map(peer_row).collect()))
-            }),
-            Query::BgpRoutes => self.ask_speaker(reply, async |speaker| {
-                let mut rows = Vec::new();
-                for family in [Family::Ipv4, Family::Ipv6] {
-                    let mut routes = speaker.routes(family).await?;
-                    routes.sort_by_key(|route| route.prefix);
-                    rows.extend(routes.iter().flat_map(route_rows));
-                }
-                Ok(Answer::Routes(rows))
-            }),
+            Query::BgpPeers => self.show_peers(reply),
+            Query::BgpPeer { name } => self.show_peer(&name, reply),
+            Query::BgpRoutes(query) => self.show_routes(query, reply),
+            Query::BgpRoute { prefix } => self.show_route(&prefix, reply),
+            Query::BgpDrain { wait_seconds } => {
+                self.command_drain(Duration::from_secs(wait_seconds), reply);
+            }
+            Query::BgpUndrain => self.command_undrain(reply),
             Query::PolicyShow { pod } => match self.policy_view(&pod) {
                 Some(view) => answer(reply, &Response::Result(Answer::Policy(view))),
                 None => refuse(reply, RefusalCode::Invalid, format!("there is no pod {pod}")),
@@ -71,7 +65,7 @@ impl Daemon {
     }
 
     /// Has the speaker's own thread answer, aside.
-    fn ask_speaker<F>(&self, reply: Reply, ask: impl FnOnce(Handle) -> F)
+    pub(super) fn ask_speaker<F>(&self, reply: Reply, ask: impl FnOnce(Handle) -> F)
     where
         F: Future<Output = Result<Answer, Stopped>> + Send + 'static,
     {
@@ -208,9 +202,15 @@ impl Daemon {
         match self.speaker.handle() {
             None => answer(reply, &Response::Result(())),
             Some(speaker) => {
+                let about = self.about.clone();
+                let kind = self.config.peer_metrics;
+                let group_of = move |name: &PeerName| {
+                    let group = about.get(name).map_or(PeerGroup::Configured, |about| about.group);
+                    (group, Detail::of(kind, group))
+                };
                 tokio::spawn(async move {
                     if let Ok(peers) = speaker.peers().await {
-                        metrics.set_peers(&peers);
+                        metrics.set_peers(&peers, group_of);
                     }
                     answer(reply, &Response::Result(()));
                 });
@@ -252,63 +252,4 @@ fn peer_list(table: &Table) -> Vec<String> {
         .chain(blocks)
         .chain(denied.map(|(address, _)| format!("not {address}")))
         .collect()
-}
-
-fn peer_row(peer: &PeerSnapshot) -> PeerRow {
-    let total = |counts: &ocicat_bgp::speaker::MessageCounts| {
-        counts.open + counts.update + counts.notification + counts.keepalive + counts.route_refresh
-    };
-    let negotiated = peer.negotiated.as_ref();
-    PeerRow {
-        name: peer.name.to_string(),
-        address: peer.address.to_string(),
-        remote_as: peer.remote_as,
-        kind: tables::kind_name(peer.kind).to_owned(),
-        state: peer.state.to_string(),
-        since_seconds: peer.since.as_secs(),
-        flaps: peer.flaps,
-        last_error: peer.last_error.as_ref().map(ToString::to_string),
-        families: peer
-            .families
-            .iter()
-            .map(|family| FamilyRow {
-                family: tables::family_name(family.family).to_owned(),
-                received: family.received,
-                accepted: family.accepted,
-                stale: family.stale,
-                advertised: family.advertised,
-            })
-            .collect(),
-        hold_seconds: negotiated.map(|negotiated| negotiated.hold_time.secs()),
-        capabilities: negotiated
-            .map(|negotiated| negotiated.capabilities.iter().map(ToString::to_string).collect())
-            .unwrap_or_default(),
-        messages: Messages {
-            received: total(&peer.received),
-            sent: total(&peer.sent),
-            updates_received: peer.received.update,
-            updates_sent: peer.sent.update,
-        },
-    }
-}
-
-fn route_rows(route: &RouteSnapshot) -> Vec<RouteRow> {
-    route.paths.iter().map(|path| route_row(route, path)).collect()
-}
-
-fn route_row(route: &RouteSnapshot, path: &PathSnapshot) -> RouteRow {
-    let attributes = &path.attributes;
-    let standard = attributes.communities.iter().map(|c| AnyCommunity::Standard(*c));
-    let large = attributes.large_communities.iter().map(|c| AnyCommunity::Large(*c));
-    RouteRow {
-        prefix: route.prefix.to_string(),
-        next_hop: path.next_hop.as_ref().map(|hop| hop.address.to_string()),
-        peer: path.peer.as_ref().map(ToString::to_string),
-        verdict: tables::verdict_text(path.verdict),
-        as_path: attributes.as_path.clone(),
-        local_pref: attributes.local_pref,
-        med: attributes.med,
-        communities: standard.chain(large).map(tables::community_text).collect(),
-        stale: path.stale,
-    }
 }

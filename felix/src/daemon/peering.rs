@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::Daemon;
-use crate::plan::peering;
+use crate::plan::peering::{self, LogLevel};
 
 /// The speaker's thread, once there is something to speak about.
 #[derive(Default)]
@@ -30,6 +30,11 @@ impl Speaker {
     /// How to ask the speaker's own thread.
     pub(super) fn handle(&self) -> Option<Handle> {
         self.handle.clone()
+    }
+
+    /// What was configured last.
+    pub(super) fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
     }
 
     /// Ends without a word to the peers: a planned restart sends no Cease.
@@ -77,9 +82,26 @@ impl Daemon {
             Some(start) => start,
             None => *self.start.insert(self.kind_of_start()),
         };
-        let peering = peering::plan(&self.world, start);
-        self.set_plan_problems("peering", peering.problems);
-        let Some(config) = peering.config else { return };
+        let peering::Peering { config, about, secrets, routing, log, problems } =
+            peering::plan(&self.world, start);
+        self.set_plan_problems("peering", problems);
+        self.secrets.send_if_modified(|asked| {
+            let changed = *asked != secrets;
+            *asked = secrets;
+            changed
+        });
+        self.about = about;
+        self.set_speaker_log(log);
+        if self.writer.is_some() {
+            let places = self.routes.follow_peering(routing, &self.ways);
+            self.pending.routes_at(places);
+            self.find_ways();
+        }
+        let Some(mut config) = config else { return };
+        self.news.keep(|name| config.peers.contains_key(name));
+        if let Some(departure) = self.drain.departure() {
+            peering::depart(&mut config, departure);
+        }
         match self.speaker.configure(config) {
             Ok(()) => {
                 self.failures.remove("speaker");
@@ -88,6 +110,13 @@ impl Daemon {
                 error!(%problem, "the speaker cannot be started");
                 self.failures.insert("speaker", vec![format!("BGP speaker: {problem}")]);
             }
+        }
+    }
+
+    fn set_speaker_log(&mut self, level: Option<LogLevel>) {
+        if self.speaker_log != level {
+            self.speaker_log = level;
+            (self.set_log)(level.and_then(LogLevel::directive));
         }
     }
 
@@ -117,6 +146,7 @@ impl Daemon {
     fn take_speaker_event(&mut self, event: Event) {
         match event {
             Event::RouteChanged(route) => {
+                self.news.route(&route);
                 // The speaker alone keeps its routes to itself.
                 if self.writer.is_some() {
                     let place = self.routes.learn(route, &self.ways);
@@ -124,6 +154,7 @@ impl Daemon {
                 }
             }
             Event::RouteWithdrawn(prefix) => {
+                self.news.withdrawn(prefix);
                 let place = self.routes.forget(prefix.into(), &self.ways);
                 self.pending.routes_at([place]);
             }
@@ -133,7 +164,9 @@ impl Daemon {
                 self.pending.routes_at(places);
             }
             // The speaker's own thread has logged it.
-            Event::PeerStateChanged { .. } => {}
+            Event::PeerStateChanged { peer, old, new, reason } => {
+                self.news.session(peer, (old, new), reason.as_deref());
+            }
             Event::Listening { .. } => {
                 self.failures.remove("listen");
             }

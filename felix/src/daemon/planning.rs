@@ -31,6 +31,7 @@ impl Daemon {
         }
         if dirty.own_node {
             self.write_node_file();
+            self.follow_node_drain();
         }
         if dirty.own_node || !dirty.interfaces.is_empty() {
             self.plan_routes();
@@ -55,6 +56,7 @@ impl Daemon {
         self.write_node_file();
         self.plan_routes();
         self.pending.compare_routes();
+        self.resume_drain();
         self.plan_peering();
         for interface in self.world.interfaces().keys() {
             self.pending.adopt((*interface).to_owned());

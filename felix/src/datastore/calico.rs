@@ -50,6 +50,45 @@ pub struct BgpConfigurationSpec {
     pub log_severity_screen: Option<String>,
     /// Interfaces whose routes are not read.
     pub ignored_interfaces: Vec<String>,
+    /// Address at which pods of the node find its speaker.
+    #[serde(rename = "localWorkloadPeeringIPV4")]
+    pub local_workload_peering_ipv4: Option<String>,
+    /// The same for IPv6.
+    #[serde(rename = "localWorkloadPeeringIPV6")]
+    pub local_workload_peering_ipv6: Option<String>,
+    /// Priority of the nodes' own IPv4 routes; 1024 when absent.
+    #[serde(rename = "ipv4NormalRoutePriority")]
+    pub ipv4_normal_route_priority: Option<u32>,
+    /// The same for IPv6.
+    #[serde(rename = "ipv6NormalRoutePriority")]
+    pub ipv6_normal_route_priority: Option<u32>,
+    /// Which learned routes inside of address pools are put into the kernel.
+    pub program_cluster_routes: Option<ProgramClusterRoutes>,
+    /// How load balancers' addresses are advertised: whole ranges, or address by address.
+    pub service_load_balancer_aggregation: Option<Aggregation>,
+}
+
+/// Which learned routes inside of address pools are put into the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ProgramClusterRoutes {
+    /// Those of pools without encapsulation, and of pools with IPIP.
+    Enabled,
+    /// None.
+    Disabled,
+    /// Those of pools with IPIP.
+    #[serde(rename = "EnabledIPIPOnly")]
+    EnabledIpipOnly,
+    /// Those of pools without encapsulation.
+    EnabledNoEncapOnly,
+}
+
+/// How load balancers' addresses are advertised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Aggregation {
+    /// As ranges.
+    Enabled,
+    /// Address by address.
+    Disabled,
 }
 
 /// An AS number: a number, or text (`65000`, or `1.10` in RFC 5396 asdot form).

@@ -2,8 +2,10 @@
 //!
 //! One task a kind. A kind that the server does not have is reported once and looked for again now and then: a cluster
 //! without Calico's CRDs is a normal one. A watch that breaks is taken up where it was; what was deleted meanwhile is
-//! found out when that is no longer possible and a new list is complete.
+//! found out when that is no longer possible and a new list is complete. Of Secrets those alone are watched, each by its
+//! name, that the daemon asks for.
 
+mod secrets;
 mod told;
 mod watch;
 
@@ -18,11 +20,12 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch as state};
 use tower::ServiceBuilder;
 
 use super::{Datastore, Event, Kind};
-use watch::Watch;
+use secrets::Secrets;
+use watch::{Scope, Watch};
 
 /// How long the server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,16 +63,28 @@ enum Message {
 }
 
 impl Kubernetes {
-    /// Begins to watch. Without `kubeconfig`, takes the usual places or the pod's service account.
-    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
+    /// Begins to watch. Without `kubeconfig`, takes the usual places or the pod's service account. Of the Secrets in
+    /// `namespace` those are watched whose names stand in `secrets`, as long as they stand there.
+    pub async fn connect(
+        kubeconfig: Option<&Path>,
+        namespace: String,
+        secrets: state::Receiver<BTreeSet<String>>,
+    ) -> Result<Self, ConnectError> {
         let client = client(&configuration(kubeconfig).await?)?;
         let (sender, messages) = mpsc::channel(1024);
         let reachable = Arc::new(Notify::new());
-        for kind in Kind::ALL {
-            tokio::spawn(Watch::new(kind, &client, sender.clone(), Arc::clone(&reachable)).run());
+        for kind in kinds() {
+            let scope = Scope::Everything(kind);
+            tokio::spawn(Watch::new(scope, &client, sender.clone(), Arc::clone(&reachable)).run());
         }
-        Ok(Self { messages, waiting: Kind::ALL.into_iter().collect() })
+        tokio::spawn(Secrets::new(namespace, client, sender, reachable).follow(secrets));
+        Ok(Self { messages, waiting: kinds().collect() })
     }
+}
+
+/// The kinds that are watched as a whole. Nobody but the API server's administrators reads all Secrets.
+fn kinds() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret)
 }
 
 async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {

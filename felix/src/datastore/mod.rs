@@ -7,8 +7,10 @@ pub mod calico;
 pub mod directory;
 pub mod kubernetes;
 mod object;
+mod secret;
 
 pub use object::{Invalid, Key, Kind, Object, Parsed, Unusable};
+pub use secret::{Secret, SecretValue};
 
 use crate::problem::Problem;
 

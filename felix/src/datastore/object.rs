@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::calico::{BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, IpPoolSpec, Resource};
+use super::secret::Secret;
 use crate::problem::Problem;
 
 /// The kinds we understand.
@@ -29,11 +30,13 @@ pub enum Kind {
     BgpFilter,
     /// `projectcalico.org/v3` IPPool.
     IpPool,
+    /// `v1` Secret, in which passwords of peers are.
+    Secret,
 }
 
 impl Kind {
-    /// Every kind, in the order in which they are watched.
-    pub const ALL: [Self; 8] = [
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
         Self::Node,
         Self::Namespace,
         Self::Pod,
@@ -42,6 +45,7 @@ impl Kind {
         Self::BgpPeer,
         Self::BgpFilter,
         Self::IpPool,
+        Self::Secret,
     ];
 
     /// `kind` as in YAML.
@@ -55,13 +59,14 @@ impl Kind {
             Self::BgpPeer => "BGPPeer",
             Self::BgpFilter => "BGPFilter",
             Self::IpPool => "IPPool",
+            Self::Secret => "Secret",
         }
     }
 
     /// `apiVersion` as in YAML.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Node | Self::Namespace | Self::Pod => "v1",
+            Self::Node | Self::Namespace | Self::Pod | Self::Secret => "v1",
             Self::NetworkPolicy => "networking.k8s.io/v1",
             Self::BgpConfiguration | Self::BgpPeer | Self::BgpFilter | Self::IpPool => {
                 "projectcalico.org/v3"
@@ -72,7 +77,7 @@ impl Kind {
     /// Whether objects of the kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
         match self {
-            Self::Pod | Self::NetworkPolicy => true,
+            Self::Pod | Self::NetworkPolicy | Self::Secret => true,
             Self::Node
             | Self::Namespace
             | Self::BgpConfiguration
@@ -141,6 +146,8 @@ pub enum Object {
     BgpFilter(Resource<BgpFilterSpec>),
     /// A pool of pod addresses.
     IpPool(Resource<IpPoolSpec>),
+    /// Passwords.
+    Secret(Secret),
 }
 
 /// An object, and what it says that we do not understand.
@@ -181,6 +188,9 @@ impl Object {
             Self::Pod(o) => (Kind::Pod, &o.metadata),
             Self::NetworkPolicy(o) => (Kind::NetworkPolicy, &o.metadata),
             Self::UnreadableNetworkPolicy(key) => return key.clone(),
+            Self::Secret(secret) => {
+                return Key::namespaced(Kind::Secret, &secret.namespace, &secret.name);
+            }
             Self::BgpConfiguration(o) => (Kind::BgpConfiguration, &o.metadata),
             Self::BgpPeer(o) => (Kind::BgpPeer, &o.metadata),
             Self::BgpFilter(o) => (Kind::BgpFilter, &o.metadata),
@@ -212,6 +222,10 @@ impl Object {
             Kind::BgpPeer => typed(document, &key, &mut problems).map(Self::BgpPeer),
             Kind::BgpFilter => typed(document, &key, &mut problems).map(Self::BgpFilter),
             Kind::IpPool => typed(document, &key, &mut problems).map(Self::IpPool),
+            Kind::Secret => match Secret::read(document, &key.namespace, &key.name) {
+                Some(secret) => Ok(Self::Secret(secret)),
+                None => Err(Problem::new(&key, "data", "cannot be read")),
+            },
         };
         match object {
             Ok(mut object) => {

@@ -4,19 +4,31 @@
 //! Field names and meaning are Calico's: what a configured peer tells us is accepted, it hears of our own prefixes alone,
 //! and filters change both. What is configured and cannot be honoured is a problem, never silence.
 
+mod annotations;
+mod draft;
+mod drain;
 mod filter;
+mod log;
+mod password;
 mod peer;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use ocicat_bgp::speaker::{
-    Config, Dial, GracefulRestart, Multipath, Originated, PeerConfig, PeerName, PeerRestart, Start,
+    Config, Dial, GracefulRestart, Originated, PeerName, PeerRestart, Start,
 };
 
+use crate::datastore::calico::ProgramClusterRoutes;
+use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{Node, World};
+use draft::Draft;
+pub use drain::{Departure, depart};
+pub use log::LogLevel;
 use settings::Settings;
 
 /// The speaker's configuration, and what was wrong with its parts.
@@ -24,37 +36,87 @@ use settings::Settings;
 pub struct Peering {
     /// `None` while our own Node object is not known.
     pub config: Option<Config>,
+    /// What the speaker does not know of its peers.
+    pub about: BTreeMap<PeerName, About>,
+    /// Names of the Secrets that passwords are looked for in.
+    pub secrets: BTreeSet<String>,
+    /// What the routes of this node follow beside what peers tell.
+    pub routing: Routing,
+    /// How much the speaker is to log; `None`: as the daemon.
+    pub log: Option<LogLevel>,
     /// What could not be used or honoured.
     pub problems: Vec<Problem>,
+}
+
+/// What peers' configuration says of routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routing {
+    /// Peers that are reached by a gateway, whatever else is said of them.
+    pub gateways: BTreeMap<IpAddr, IpAddr>,
+    /// Ranges of which nothing learned is put into the kernel.
+    pub unprogrammed: Vec<IpNet>,
+}
+
+/// What there is to know of a peer beside its configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The object that it is from.
+    pub origin: String,
+    /// Its group.
+    pub group: PeerGroup,
+    /// What its session has to wait for, if it has to.
+    pub held: Option<String>,
+    /// Where its rules are from.
+    pub rules: Arc<RuleOrigins>,
+}
+
+/// How a peer came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerGroup {
+    /// Somebody wrote a BGPPeer.
+    Configured,
+    /// It is a node of the mesh.
+    Mesh,
+}
+
+/// Where the rules of a peer's filters are from, by their number: `BGPFilter from-tor importV4[2]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleOrigins {
+    /// Of the import filter.
+    pub import: Vec<String>,
+    /// Of the export filter.
+    pub export: Vec<String>,
 }
 
 /// Works out the configuration of the speaker on our node.
 ///
 /// `start` says whether routes of an earlier life are still in the kernel.
 pub fn plan(world: &World, start: Start) -> Peering {
-    let mut problems = Vec::new();
-    let Some(own) = world.own_node() else { return Peering { config: None, problems } };
-    let settings = Settings::read(world, &mut problems);
-    let local_as = settings.as_number_of(own);
-    let mut peers = BTreeMap::new();
+    let mut draft = Draft::default();
+    let Some(own) = world.own_node() else { return draft.finish(None, None, Routing::default()) };
+    let settings = Settings::read(world, &mut draft.problems);
     if settings.mesh && own.cluster_id.is_none() {
-        mesh(world, own, &settings, &mut peers);
+        mesh(world, own, &settings, &mut draft);
     }
-    peer::configured(world, own, &settings, &mut peers, &mut problems);
+    peer::configured(world, own, &settings, &mut draft);
     let config = Config {
-        local_as,
+        local_as: settings.as_number_of(own),
         ranges: BTreeMap::new(),
         router_id: router_id(own),
         listen: settings.listen(own),
         own_ipv4: own.ipv4,
         own_ipv6: own.ipv6,
-        peers,
-        multipath: Multipath::default(),
+        peers: std::mem::take(&mut draft.peers),
+        multipath: settings.speaker.multipath,
         graceful_restart: GracefulRestart { start, ..GracefulRestart::default() },
         cluster_id: own.cluster_id,
         originated: originated(world, own, &settings),
     };
-    Peering { config: Some(config), problems }
+    let routing = Routing {
+        gateways: std::mem::take(&mut draft.gateways),
+        unprogrammed: unprogrammed(world, settings.program),
+    };
+    draft.finish(Some(config), settings.log, routing)
 }
 
 /// A node without IPv4 has an identifier that follows from its name (RFC 6286: any 32 bits but zero).
@@ -69,23 +131,31 @@ fn router_id(node: &Node) -> Ipv4Addr {
 }
 
 /// Every node with every other, except route reflectors.
-fn mesh(
-    world: &World,
-    own: &Node,
-    settings: &Settings,
-    peers: &mut BTreeMap<PeerName, PeerConfig>,
-) {
-    let others = world.nodes.values().filter(|node| node.name != own.name);
-    for node in others.filter(|node| node.cluster_id.is_none()) {
-        let Some((source, address)) = common_addresses(own, node) else { continue };
-        let mut peer = PeerConfig::new(address, settings.as_number_of(node));
-        peer.port = settings.listen_port;
+fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
+    let key = Key::cluster(Kind::BgpConfiguration, "default");
+    let others: Vec<_> = world
+        .nodes
+        .values()
+        .filter(|node| node.name != own.name && node.cluster_id.is_none())
+        .filter_map(|node| Some((node, common_addresses(own, node)?)))
+        .collect();
+    if others.is_empty() {
+        return;
+    }
+    let field = "spec.nodeMeshPassword.secretKeyRef";
+    let found = draft.password(world, &key, field, settings.mesh_password.as_ref());
+    for (node, (source, address)) in others {
+        let mut peer = settings.mesh_peer(address, settings.as_number_of(node));
         peer.source = Some(source);
         peer.dial = dial(source, address);
-        peer.ttl = peer::multihop();
-        peer.password = settings.mesh_password.clone();
-        peer.graceful_restart = settings.mesh_restart;
-        peers.insert(PeerName::from(format!("mesh-{}", node.name)), peer);
+        peer.password = found.password.clone();
+        let about = About {
+            origin: "the mesh of nodes".to_owned(),
+            group: PeerGroup::Mesh,
+            held: found.held.clone(),
+            rules: Arc::default(),
+        };
+        draft.add(PeerName::from(format!("mesh-{}", node.name)), peer, about);
     }
 }
 
@@ -108,19 +178,38 @@ fn originated(
     own: &Node,
     settings: &Settings,
 ) -> BTreeMap<ocicat_bgp::wire::Prefix, Originated> {
-    let hidden: Vec<ipnet::IpNet> = world
+    let hidden: Vec<IpNet> = world
         .ip_pools
         .values()
         .filter(|pool| pool.disable_bgp_export)
         .filter_map(|pool| pool.cidr.parse().ok())
         .collect();
     let told = own.pod_cidrs.iter().filter(|cidr| !hidden.iter().any(|pool| pool.contains(*cidr)));
-    told.map(|cidr| (ocicat_bgp::wire::Prefix::from(*cidr), settings.communities_of(*cidr)))
-        .collect()
+    told.map(|cidr| (ocicat_bgp::wire::Prefix::from(*cidr), settings.originated(*cidr))).collect()
+}
+
+/// The pools whose routes somebody else is to program. Pools with VXLAN are not a matter of BGP.
+fn unprogrammed(world: &World, program: Option<ProgramClusterRoutes>) -> Vec<IpNet> {
+    let is_on = |mode: &Option<String>| {
+        mode.as_deref().is_some_and(|mode| mode != "Never" && !mode.is_empty())
+    };
+    let pools = world.ip_pools.values().filter(|pool| !is_on(&pool.vxlan_mode));
+    let left_out = pools.filter(|pool| match program {
+        // There is nobody else on this node who would program the routes of IPIP pools.
+        None | Some(ProgramClusterRoutes::Enabled | ProgramClusterRoutes::EnabledNoEncapOnly) => {
+            false
+        }
+        Some(ProgramClusterRoutes::Disabled) => true,
+        Some(ProgramClusterRoutes::EnabledIpipOnly) => !is_on(&pool.ipip_mode),
+    });
+    left_out.filter_map(|pool| pool.cidr.parse().ok()).collect()
 }
 
 /// `120s`, `2m`, `1m30s`: a duration as Kubernetes writes it, in whole seconds.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+///
+/// # Errors
+/// A sentence that quotes the text.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || format!("{text:?} is not a duration like 90s or 2m");
     let mut seconds = 0_u64;
     let mut number = String::new();

@@ -8,6 +8,7 @@ use ocicat_bgp::speaker::Route as Learned;
 use ocicat_bgp::wire::Family;
 
 use crate::dataplane::{NextHop, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes};
+use crate::plan::peering::Routing;
 use crate::world::World;
 
 /// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more). For
@@ -24,7 +25,8 @@ fn is_circular(way: &Resolved, prefix: IpNet) -> bool {
 
 /// The routes that should be in the kernel, kept in step with the world and the speaker.
 ///
-/// Where two want the same place a pod wins over the node's own range, and that over what was learned.
+/// Where two want the same place a pod wins over the node's own range, that over the way to a peer that was configured,
+/// and that over what was learned.
 #[derive(Debug, Default)]
 pub struct RoutePlan {
     /// Our pods and our ranges.
@@ -36,6 +38,10 @@ pub struct RoutePlan {
     held: Routes,
     /// Addresses of ours, which are no next hops.
     addresses: Vec<IpAddr>,
+    /// What the configuration of peers says.
+    routing: Routing,
+    /// Peers that are reached by a gateway, where there is a way to it.
+    guided: Routes,
 }
 
 impl RoutePlan {
@@ -84,6 +90,40 @@ impl RoutePlan {
         changed.chain(new).map(Route::key).collect()
     }
 
+    /// Follows what the configuration of peers says. Gives the places that may have changed.
+    pub fn follow_peering(&mut self, routing: Routing, ways: &Ways) -> BTreeSet<RouteKey> {
+        if self.routing == routing {
+            return BTreeSet::new();
+        }
+        let before = std::mem::replace(&mut self.routing, routing);
+        let mut places: BTreeSet<RouteKey> = self.guided.keys().copied().collect();
+        places.extend(self.guide(ways));
+        if before.unprogrammed != self.routing.unprogrammed {
+            places.extend(self.follow_learned(ways));
+        }
+        places
+    }
+
+    /// Works out the routes to peers with a gateway; gives their places.
+    fn guide(&mut self, ways: &Ways) -> BTreeSet<RouteKey> {
+        let before = std::mem::take(&mut self.guided);
+        for (peer, gateway) in &self.routing.gateways {
+            let prefix = IpNet::from(*peer);
+            let way = ways.get(gateway).filter(|way| !is_circular(way, prefix));
+            if let Some(way) = way.filter(|way| !way.hops.is_empty()) {
+                let mut route = Route::new(prefix, RouteKind::Unicast(way.hops.clone()));
+                route.metric = learned_key(prefix).metric;
+                self.guided.insert(route.key(), route);
+            }
+        }
+        before.keys().chain(self.guided.keys()).copied().collect()
+    }
+
+    fn follow_learned(&mut self, ways: &Ways) -> BTreeSet<RouteKey> {
+        let prefixes: Vec<IpNet> = self.best.keys().copied().collect();
+        prefixes.into_iter().map(|prefix| self.find_way(prefix, ways)).collect()
+    }
+
     /// The speaker chose paths for a prefix. Gives the place that may have changed.
     pub fn learn(&mut self, route: Learned, ways: &Ways) -> RouteKey {
         let prefix = IpNet::from(route.prefix);
@@ -99,24 +139,34 @@ impl RoutePlan {
 
     /// Ways have changed. Gives the places that may have changed.
     pub fn follow_ways(&mut self, ways: &Ways) -> BTreeSet<RouteKey> {
-        let prefixes: Vec<IpNet> = self.best.keys().copied().collect();
-        prefixes.into_iter().map(|prefix| self.find_way(prefix, ways)).collect()
+        let mut places = self.follow_learned(ways);
+        places.extend(self.guide(ways));
+        places
     }
 
     /// The next hops that have to be resolved.
     pub fn next_hops(&self) -> BTreeSet<IpAddr> {
-        self.best.values().flat_map(|route| &route.next_hops).map(|hop| hop.address).collect()
+        let learned = self.best.values().flat_map(|route| &route.next_hops).map(|hop| hop.address);
+        learned.chain(self.routing.gateways.values().copied()).collect()
     }
 
     /// What should be in a place.
     pub fn desired(&self, key: &RouteKey) -> Option<&Route> {
-        self.own.get(key).or_else(|| self.learned.get(key)).or_else(|| self.held.get(key))
+        let of_peers = self.guided.get(key).or_else(|| self.learned.get(key));
+        self.own.get(key).or(of_peers).or_else(|| self.held.get(key))
+    }
+
+    /// The routes that should lead to a prefix.
+    pub fn at(&self, prefix: IpNet) -> Vec<&Route> {
+        let places = BTreeSet::from([Route::blackhole(prefix).key(), learned_key(prefix)]);
+        places.iter().filter_map(|place| self.desired(place)).collect()
     }
 
     /// Everything that should be.
     pub fn all(&self) -> Routes {
         let mut all = self.held.clone();
         all.extend(self.learned.iter().map(|(key, route)| (*key, route.clone())));
+        all.extend(self.guided.iter().map(|(key, route)| (*key, route.clone())));
         all.extend(self.own.iter().map(|(key, route)| (*key, route.clone())));
         all
     }
@@ -132,6 +182,9 @@ impl RoutePlan {
 
     fn route(&self, learned: &Learned, ways: &Ways) -> Option<Route> {
         let prefix = IpNet::from(learned.prefix);
+        if self.routing.unprogrammed.iter().any(|range| range.contains(&prefix)) {
+            return None;
+        }
         let foreign = learned.next_hops.iter().filter(|hop| !self.addresses.contains(&hop.address));
         let found = foreign.filter_map(|hop| ways.get(&hop.address));
         let mut hops: Vec<NextHop> = found
@@ -231,6 +284,33 @@ mod tests {
         let changed = plan.follow_ways(&ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0")]));
         assert_eq!(changed, BTreeSet::from([learned_key(net("10.65.2.0/24"))]));
         assert_eq!(text(&plan), ["10.65.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+    }
+
+    #[test]
+    fn a_peer_with_a_gateway_is_reached_by_it_whatever_was_learned() {
+        let mut plan = RoutePlan::default();
+        let ways =
+            ways(&[("10.0.1.1", "10.0.1.1", "10.0.1.0/24"), ("10.0.9.9", "10.0.1.2", "0.0.0.0/0")]);
+        plan.learn(learned("192.0.2.1/32", &["10.0.9.9"]), &ways);
+        let gateways = [("192.0.2.1".parse().unwrap(), "10.0.1.1".parse().unwrap())].into();
+        let routing = Routing { gateways, ..Routing::default() };
+        let changed = plan.follow_peering(routing, &ways);
+        assert_eq!(changed, BTreeSet::from([learned_key(net("192.0.2.1/32"))]));
+        assert_eq!(text(&plan), ["192.0.2.1/32 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+        assert!(plan.next_hops().contains(&"10.0.1.1".parse::<IpAddr>().unwrap()));
+        plan.follow_peering(Routing::default(), &ways);
+        assert_eq!(text(&plan), ["192.0.2.1/32 via 10.0.1.2 dev eth0 proto 179 metric 20"]);
+    }
+
+    #[test]
+    fn what_somebody_else_programs_is_left_to_him() {
+        let mut plan = RoutePlan::default();
+        let ways = ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0")]);
+        plan.learn(learned("10.65.2.0/24", &["10.0.2.10"]), &ways);
+        plan.learn(learned("192.0.2.0/24", &["10.0.2.10"]), &ways);
+        let unprogrammed = vec![net("10.65.0.0/16")];
+        plan.follow_peering(Routing { unprogrammed, ..Routing::default() }, &ways);
+        assert_eq!(text(&plan), ["192.0.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
     }
 
     #[test]

@@ -19,6 +19,9 @@ const IPV4_ADDRESS: &str = "projectcalico.org/IPv4Address";
 /// The same for IPv6.
 const IPV6_ADDRESS: &str = "projectcalico.org/IPv6Address";
 
+/// The node is to take leave of its BGP peers.
+pub const DRAIN: &str = "bgp.ocicat.io/drain";
+
 /// A node of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
@@ -36,6 +39,8 @@ pub struct Node {
     pub as_number: Option<u32>,
     /// The cluster that it reflects routes in.
     pub cluster_id: Option<Ipv4Addr>,
+    /// Whether it is to take leave of its BGP peers.
+    pub drain: bool,
 }
 
 impl Node {
@@ -71,6 +76,11 @@ impl Node {
             cluster_id: reader.annotation(CLUSTER_ID, |text| {
                 text.parse().map_err(|_| format!("{text:?} is not a cluster id (an IPv4 address)"))
             }),
+            drain: reader
+                .annotation(DRAIN, |text| {
+                    text.parse().map_err(|_| format!("{text:?} is neither \"true\" nor \"false\""))
+                })
+                .unwrap_or(false),
             name,
         };
         (node, reader.problems)

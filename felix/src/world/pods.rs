@@ -15,10 +15,15 @@ use super::World;
 /// The kubelet's name for a static pod, which its mirror in the API carries: there the two UIDs differ.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
+/// The label that Calico gives to every pod.
+const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
+
 /// A pod that is scheduled to this node.
 #[derive(Debug)]
 pub(super) struct OwnPod {
     pod: Pod,
+    /// Its labels as Calico's selectors see them.
+    labels: BTreeMap<String, String>,
     uids: Vec<String>,
     /// Succeeded or Failed: it owns no address any more, whatever its interface has.
     finished: bool,
@@ -29,8 +34,11 @@ impl OwnPod {
         let meta = &object.metadata;
         let hash = meta.annotations.as_ref().and_then(|annotations| annotations.get(CONFIG_HASH));
         let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+        let mut labels = meta.labels.clone().unwrap_or_default();
+        labels.insert(NAMESPACE_LABEL.to_owned(), pod.key.namespace.to_string());
         Self {
             pod,
+            labels,
             uids: meta.uid.iter().chain(hash).cloned().collect(),
             finished: matches!(phase, Some("Succeeded" | "Failed")),
         }
@@ -92,6 +100,20 @@ impl World {
         self.own_pods.values().map(|own| &own.pod)
     }
 
+    /// The addresses of attached pods of this node whose labels are selected.
+    pub fn local_addresses(
+        &self,
+        selects: impl Fn(&BTreeMap<String, String>) -> bool,
+    ) -> Vec<(PodKey, IpAddr)> {
+        let interfaces = self.interfaces();
+        let ours = interfaces.values().filter_map(|endpoint| {
+            let own = self.own_pods.get(&pod_key(endpoint)).filter(|own| own.owns(endpoint))?;
+            (!own.finished && selects(&own.labels)).then_some((&own.pod.key, *endpoint))
+        });
+        ours.flat_map(|(key, endpoint)| endpoint.addresses.iter().map(|ip| (key.clone(), *ip)))
+            .collect()
+    }
+
     /// Every attachment on this node.
     pub fn endpoints(&self) -> &BTreeMap<EndpointId, Endpoint> {
         &self.endpoints
@@ -126,6 +148,8 @@ impl World {
         let interfaces = self.interfaces();
         let mine: Vec<Endpoint> =
             interfaces.values().filter(|e| pod_key(e) == *key).map(|e| (*e).clone()).collect();
+        self.dirty.peering |=
+            self.bgp_peers.values().any(|peer| peer.spec.local_workload_selector.is_some());
         self.dirty.interfaces.extend(mine.iter().map(|endpoint| endpoint.host_interface.clone()));
         let Some(own) = self.own_pods.get(key) else {
             self.index.unset_local(key);

@@ -8,6 +8,7 @@ mod input;
 mod interop;
 mod kubernetes;
 mod nat;
+mod operator;
 mod plugin;
 mod policy;
 mod restart;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         plugin::TESTS,
         policy::TESTS,
         interop::TESTS,
+        operator::TESTS,
         restart::TESTS,
         drift::TESTS,
         nat::TESTS,

@@ -6,6 +6,7 @@ mod basics;
 mod changes;
 mod found;
 mod groups;
+mod isolation;
 mod long_lived;
 mod oracle;
 mod refresh;

@@ -68,7 +68,7 @@ impl Told {
     /// newer server has more.
     fn relevant(&self, problems: Vec<Problem>) -> Vec<Problem> {
         match self.kind {
-            Kind::Node | Kind::Namespace | Kind::Pod => Vec::new(),
+            Kind::Node | Kind::Namespace | Kind::Pod | Kind::Secret => Vec::new(),
             Kind::NetworkPolicy
             | Kind::BgpConfiguration
             | Kind::BgpPeer

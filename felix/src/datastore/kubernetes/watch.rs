@@ -1,4 +1,4 @@
-//! One kind of object, listed and watched for ever.
+//! One kind of object, or one object of it, listed and watched for ever.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,7 +18,7 @@ use tracing::{debug, info};
 
 use super::Message;
 use super::told::Told;
-use crate::datastore::{Event, Kind};
+use crate::datastore::{Event, Key, Kind};
 use crate::problem::Problem;
 
 /// How often a kind that the server lacks is asked for again.
@@ -34,9 +34,68 @@ const ANSWER: Duration = Duration::from_secs(60);
 const WATCH_SECONDS: u32 = 290;
 const WATCH_END: Duration = Duration::from_secs(300);
 
-/// Follows one kind.
+/// What one watch follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All objects of a kind.
+    Everything(Kind),
+    /// One Secret. That it is not there is told as its deletion.
+    Secret { namespace: String, name: String },
+}
+
+impl Scope {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Everything(kind) => *kind,
+            Self::Secret { .. } => Kind::Secret,
+        }
+    }
+
+    /// The one object, if it is one.
+    fn key(&self) -> Option<Key> {
+        match self {
+            Self::Everything(_) => None,
+            Self::Secret { namespace, name } => {
+                Some(Key::namespaced(Kind::Secret, namespace, name))
+            }
+        }
+    }
+
+    /// Who reports that the watch fails.
+    fn origin(&self) -> String {
+        match self.key() {
+            None => format!("watch of {}", self.kind().name()),
+            Some(key) => format!("watch of {key}"),
+        }
+    }
+
+    /// Everybody who may report something because of this watch, as far as that is known beforehand.
+    pub(super) fn origins(&self) -> [String; 2] {
+        [self.origin(), self.key().map_or_else(String::new, |key| key.to_string())]
+    }
+
+    fn api(&self, client: Client) -> Api<DynamicObject> {
+        let kind = self.kind();
+        let (group, version) = kind.api_version().split_once('/').unwrap_or(("", "v1"));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
+        match self {
+            Self::Everything(_) => Api::all_with(client, &resource),
+            Self::Secret { namespace, .. } => Api::namespaced_with(client, namespace, &resource),
+        }
+    }
+
+    /// RBAC lets a list or watch of named objects through only if it asks for them by name.
+    fn fields(&self) -> Option<String> {
+        match self {
+            Self::Everything(_) => None,
+            Self::Secret { name, .. } => Some(format!("metadata.name={name}")),
+        }
+    }
+}
+
+/// Follows one scope.
 pub(super) struct Watch {
-    kind: Kind,
+    scope: Scope,
     api: Api<DynamicObject>,
     sender: mpsc::Sender<Message>,
     /// Tells the watches that wait for their next attempt that one of them got through.
@@ -66,19 +125,17 @@ enum Interruption {
 
 impl Watch {
     pub(super) fn new(
-        kind: Kind,
+        scope: Scope,
         client: &Client,
         sender: mpsc::Sender<Message>,
         reachable: Arc<Notify>,
     ) -> Self {
-        let (group, version) = kind.api_version().split_once('/').unwrap_or(("", "v1"));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
         Self {
-            kind,
-            api: Api::all_with(client.clone(), &resource),
+            api: scope.api(client.clone()),
             sender,
             reachable,
-            told: Told::new(kind),
+            told: Told::new(scope.kind()),
+            scope,
             version: None,
             retry: FIRST_RETRY,
             failure: None,
@@ -109,7 +166,7 @@ impl Watch {
             Interruption::Closed => return Err(interruption),
             Interruption::Expired => {
                 debug!(
-                    kind = self.kind.name(),
+                    kind = self.scope.kind().name(),
                     "the server has forgotten our version; listing anew"
                 );
                 self.version = None;
@@ -147,6 +204,7 @@ impl Watch {
     async fn list(&mut self) -> Result<(), Interruption> {
         let mut listed = BTreeSet::new();
         let mut page = ListParams::default().limit(PAGE);
+        page.field_selector = self.scope.fields();
         let version = loop {
             let list = in_time(self.api.list(&page)).await?;
             self.tell_success().await?;
@@ -166,14 +224,18 @@ impl Watch {
         };
         self.version = Some(version);
         self.listed = true;
-        let gone = self.told.keep_only(&listed);
+        let mut gone = self.told.keep_only(&listed);
+        if let Some(absent) = self.scope.key().filter(|key| !listed.contains(key)) {
+            gone.push(Event::Delete(absent));
+        }
         self.send(Message::Events(gone)).await?;
-        self.send(Message::Listed(self.kind)).await
+        self.send(Message::Listed(self.scope.kind())).await
     }
 
     /// Follows the changes since `version` until the server ends the watch, as it does every few minutes.
     async fn watch(&mut self, version: &str) -> Result<(), Interruption> {
-        let params = WatchParams::default().timeout(WATCH_SECONDS);
+        let mut params = WatchParams::default().timeout(WATCH_SECONDS);
+        params.field_selector = self.scope.fields();
         let mut changes = pin!(in_time(self.api.watch(&params, version)).await?);
         self.tell_success().await?;
         loop {
@@ -210,9 +272,12 @@ impl Watch {
     async fn tell_absence(&mut self) -> Result<(), Interruption> {
         self.tell_success().await?;
         if !std::mem::replace(&mut self.absence_told, true) {
-            info!(kind = self.kind.name(), "the API server has no such kind; going on without");
+            info!(
+                kind = self.scope.kind().name(),
+                "the API server has no such kind; going on without"
+            );
         }
-        self.send(Message::Listed(self.kind)).await
+        self.send(Message::Listed(self.scope.kind())).await
     }
 
     /// Tells why nothing is heard, once.
@@ -220,7 +285,7 @@ impl Watch {
         if self.failure.as_ref() == Some(&why) {
             return Ok(());
         }
-        let origin = self.origin();
+        let origin = self.scope.origin();
         let problem = Problem::new(&origin, "", format!("{why}; retrying"));
         self.failure = Some(why);
         let event = Event::Problems { origin, problems: vec![problem] };
@@ -234,12 +299,8 @@ impl Watch {
             return Ok(());
         }
         self.reachable.notify_waiters();
-        let event = Event::Problems { origin: self.origin(), problems: Vec::new() };
+        let event = Event::Problems { origin: self.scope.origin(), problems: Vec::new() };
         self.send(Message::Events(vec![event])).await
-    }
-
-    fn origin(&self) -> String {
-        format!("watch of {}", self.kind.name())
     }
 
     async fn send(&self, message: Message) -> Result<(), Interruption> {

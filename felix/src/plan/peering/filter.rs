@@ -8,80 +8,170 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use ocicat_bgp::rib::filter::{
     Action as FilterAction, AnyCommunity, Filter, MatchOperator, Operation, Otherwise, PrefixMatch,
-    Rule as FilterRule, Source,
+    Rule as FilterRule, Source as RouteSource,
 };
-use ocicat_bgp::wire::PeerKind;
-use ocicat_bgp::wire::{Family, Prefix};
+use ocicat_bgp::wire::{Family, PeerKind, Prefix};
 
+use super::RuleOrigins;
+use super::settings::Settings;
 use crate::datastore::calico::{self, BgpFilterSpec, PrefixLength};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::World;
 
-/// Both directions of a peer.
+/// Both directions of a peer, and where each rule is from.
 pub(super) struct Filters {
     pub(super) import: Filter,
     pub(super) export: Filter,
+    pub(super) origins: RuleOrigins,
 }
 
-/// Joins the filters that a peer names, in order.
-pub(super) fn compile(
-    world: &World,
-    peer: &Key,
-    names: &[String],
-    problems: &mut Vec<Problem>,
-) -> Filters {
-    let mut import = Filter { rules: Vec::new(), otherwise: Otherwise::Accept };
-    let mut export = Filter { rules: Vec::new(), otherwise: Otherwise::AcceptOwn };
-    for (number, name) in names.iter().enumerate() {
-        let Some(spec) = world.bgp_filters.get(name) else {
-            let message = format!("there is no BGPFilter {name:?}; nothing passes this peer");
-            problems.push(Problem::new(peer, format!("spec.filters[{number}]"), message));
-            import.rules.push(FilterRule::any(FilterAction::Reject));
-            export.rules.push(FilterRule::any(FilterAction::Reject));
-            continue;
-        };
-        let mut reader = Reader { key: Key::cluster(Kind::BgpFilter, name.as_str()), problems };
-        let BgpFilterSpec { export_v4, import_v4, export_v6, import_v6 } = spec;
-        reader.rules("spec.importV4", import_v4, Family::Ipv4, &mut import.rules);
-        reader.rules("spec.importV6", import_v6, Family::Ipv6, &mut import.rules);
-        reader.rules("spec.exportV4", export_v4, Family::Ipv4, &mut export.rules);
-        reader.rules("spec.exportV6", export_v6, Family::Ipv6, &mut export.rules);
+/// What a session to another AS without filters lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfiltered {
+    /// As in Calico: all that comes, and our own that goes.
+    Passes,
+    /// Nothing, in a direction and family without a rule (RFC 8212).
+    Rejected,
+}
+
+/// What filters are made from.
+pub(super) struct Source<'a> {
+    pub(super) world: &'a World,
+    pub(super) settings: &'a Settings,
+    /// The object that names the filters.
+    pub(super) key: &'a Key,
+    pub(super) names: &'a [String],
+    /// What happens where there are none.
+    pub(super) unfiltered: Unfiltered,
+}
+
+impl Source<'_> {
+    /// Joins the filters that a peer names, in order.
+    pub(super) fn compile(&self, problems: &mut Vec<Problem>) -> Filters {
+        let mut import = List::default();
+        let mut export = List::default();
+        for (number, name) in self.names.iter().enumerate() {
+            let Some(spec) = self.world.bgp_filters.get(name) else {
+                let message = format!("there is no BGPFilter {name:?}; nothing passes this peer");
+                problems.push(Problem::new(self.key, format!("spec.filters[{number}]"), message));
+                for list in [&mut import, &mut export] {
+                    let origin = format!("BGPFilter {name}, which does not exist");
+                    list.push(FilterRule::any(FilterAction::Reject), origin);
+                }
+                continue;
+            };
+            let key = Key::cluster(Kind::BgpFilter, name.as_str());
+            let mut reader = Reader { key, settings: self.settings, problems };
+            let BgpFilterSpec { export_v4, import_v4, export_v6, import_v6 } = spec;
+            reader.rules(("importV4", Way::Import), import_v4, Family::Ipv4, &mut import);
+            reader.rules(("importV6", Way::Import), import_v6, Family::Ipv6, &mut import);
+            reader.rules(("exportV4", Way::Export), export_v4, Family::Ipv4, &mut export);
+            reader.rules(("exportV6", Way::Export), export_v6, Family::Ipv6, &mut export);
+        }
+        match self.unfiltered {
+            Unfiltered::Passes => {}
+            Unfiltered::Rejected => [&mut import, &mut export].into_iter().for_each(List::require),
+        }
+        Filters {
+            import: Filter { rules: import.rules, otherwise: Otherwise::Accept },
+            export: Filter { rules: export.rules, otherwise: Otherwise::AcceptOwn },
+            origins: RuleOrigins { import: import.origins, export: export.origins },
+        }
     }
-    Filters { import, export }
+}
+
+/// Rules of one direction, and where each is from.
+#[derive(Default)]
+struct List {
+    rules: Vec<FilterRule>,
+    origins: Vec<String>,
+}
+
+impl List {
+    fn push(&mut self, rule: FilterRule, origin: String) {
+        self.rules.push(rule);
+        self.origins.push(origin);
+    }
+
+    /// RFC 8212 §2.1, §2.2: without a policy nothing passes.
+    fn require(&mut self) {
+        for family in Family::ALL {
+            if !self.rules.iter().any(|rule| rule.family.is_none_or(|of| of == family)) {
+                let reject = FilterRule::any(FilterAction::Reject);
+                let origin = "RFC 8212: no rule for this family".to_owned();
+                self.push(FilterRule { family: Some(family), ..reject }, origin);
+            }
+        }
+    }
+}
+
+/// Which way routes go through a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Import,
+    Export,
 }
 
 struct Reader<'a> {
     key: Key,
+    settings: &'a Settings,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Reader<'_> {
     fn rules(
         &mut self,
-        list: &str,
+        (list, way): (&str, Way),
         rules: &[calico::FilterRule],
         family: Family,
-        out: &mut Vec<FilterRule>,
+        out: &mut List,
     ) {
         for (number, rule) in rules.iter().enumerate() {
+            let origin = format!("{} {list}[{number}]", self.key);
             match read_rule(rule, family) {
-                Ok(rule) => out.push(rule),
+                Ok(rule) => self.add(rule, (way, family), origin, out),
                 Err((field, message)) => {
                     let consequence = match rule.action {
                         calico::FilterAction::Accept => "the rule accepts nothing",
                         calico::FilterAction::Reject => {
                             let reject = FilterRule::any(FilterAction::Reject);
-                            out.push(FilterRule { family: Some(family), ..reject });
+                            out.push(FilterRule { family: Some(family), ..reject }, origin);
                             "the rule rejects everything"
                         }
                     };
-                    let field = format!("{list}[{number}].{field}");
+                    let field = format!("spec.{list}[{number}].{field}");
                     let message = format!("{message}; {consequence}");
                     self.problems.push(Problem::new(&self.key, field, message));
                 }
             }
         }
+    }
+
+    /// Our own routes have the normal priority, and do not carry it.
+    fn add(&mut self, mut rule: FilterRule, of: (Way, Family), origin: String, out: &mut List) {
+        let (way, family) = of;
+        if rule.interface.take().is_some() {
+            // Through which link a route will go is the kernel's to decide, after all filters.
+            let field =
+                format!("{}.interface", origin.replacen(&format!("{} ", self.key), "spec.", 1));
+            let (message, accepts) = match rule.action {
+                FilterAction::Accept(_) => ("the rule accepts nothing", true),
+                FilterAction::Reject => ("the rule rejects on every interface", false),
+            };
+            let message = format!("the outgoing interface is not known to filters; {message}");
+            self.problems.push(Problem::new(&self.key, field, message));
+            if accepts {
+                return;
+            }
+        }
+        let normal = rule.priority == Some(self.settings.normal_priority(family));
+        if way == Way::Export && normal && rule.source.is_none() {
+            let own =
+                FilterRule { source: Some(RouteSource::Local), priority: None, ..rule.clone() };
+            out.push(own, origin.clone());
+        }
+        out.push(rule, origin);
     }
 }
 
@@ -97,7 +187,7 @@ fn read_rule(rule: &calico::FilterRule, family: Family) -> Result<FilterRule, Wr
     };
     let source = match rule.source.as_deref() {
         None | Some("") => None,
-        Some("RemotePeers") => Some(Source::RemotePeers),
+        Some("RemotePeers") => Some(RouteSource::RemotePeers),
         Some(other) => return Err(("source", format!("{other:?} is not RemotePeers"))),
     };
     Ok(FilterRule {

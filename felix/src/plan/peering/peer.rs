@@ -1,19 +1,22 @@
 //! BGPPeer: explicit peers, by address or by node.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 
-use ocicat_bgp::speaker::{LocalAs, NextHopMode, Password, PeerConfig, PeerName, Reflection, Ttl};
+use ocicat_bgp::speaker::{Dial, LocalAs, NextHopMode, PeerConfig, PeerName, Reflection, Ttl};
 use ocicat_bgp::wire::PeerKind;
 use ocicat_policy::expression::Expression;
 
+use super::annotations::{self, PeerKnobs};
+use super::filter::Unfiltered;
 use super::settings::Settings;
-use super::{common_addresses, dial, duration, filter, restart_time};
+use super::{About, Draft, PeerGroup, common_addresses, dial, duration, filter, restart_time};
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
-use crate::world::{Node, World};
+use crate::world::{Annotated, Node, World};
+
+const PASSWORD: &str = "spec.password.secretKeyRef";
 
 /// Calico never limits a peer to its own link.
 pub(super) fn multihop() -> Ttl {
@@ -22,25 +25,18 @@ pub(super) fn multihop() -> Ttl {
 }
 
 /// Adds every peer that BGPPeer objects give to our node.
-pub(super) fn configured(
-    world: &World,
-    own: &Node,
-    settings: &Settings,
-    peers: &mut BTreeMap<PeerName, PeerConfig>,
-    problems: &mut Vec<Problem>,
-) {
-    for (name, spec) in &world.bgp_peers {
-        let mut reader = Reader {
-            world,
-            own,
-            settings,
-            key: Key::cluster(Kind::BgpPeer, name.as_str()),
-            spec,
-            problems,
-        };
-        for (name, peer) in reader.peers(name) {
-            peers.insert(name, peer);
+pub(super) fn configured(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
+    for (name, Annotated { spec, annotations }) in &world.bgp_peers {
+        let key = Key::cluster(Kind::BgpPeer, name.as_str());
+        let knobs = annotations::of_peer(&key, annotations, &mut draft.problems);
+        let mut reader = Reader { world, own, settings, key, spec, knobs, draft };
+        if spec.ttl_security.is_some() && annotations.contains_key("multihop") {
+            reader.report(
+                "spec.ttlSecurity",
+                "set beside the annotation multihop, which goes before it",
+            );
         }
+        reader.peers(name);
     }
 }
 
@@ -53,37 +49,44 @@ struct Reader<'a> {
     settings: &'a Settings,
     key: Key,
     spec: &'a BgpPeerSpec,
-    problems: &'a mut Vec<Problem>,
+    knobs: PeerKnobs,
+    draft: &'a mut Draft,
 }
 
 impl Reader<'_> {
     fn report(&mut self, field: &str, message: impl std::fmt::Display) {
-        self.problems.push(Problem::new(&self.key, field, message));
+        self.draft.problems.push(Problem::new(&self.key, field, message));
     }
 
     /// The peers that this object gives to our node.
-    fn peers(&mut self, name: &str) -> Vec<(PeerName, PeerConfig)> {
-        if self.spec.local_workload_selector.is_some() {
-            self.report("spec.localWorkloadSelector", "not honoured by this version; no peer");
-            return Vec::new();
-        }
-        let Some(selects) = self.local_nodes() else { return Vec::new() };
-        match (&self.spec.peer_ip, self.spec.peer_selector.as_deref()) {
-            (Some(_), Some(selector)) if !selector.is_empty() => {
+    fn peers(&mut self, name: &str) {
+        let Some(selects) = self.local_nodes() else { return };
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let address = given(&self.spec.peer_ip);
+        let nodes = given(&self.spec.peer_selector);
+        let pods = given(&self.spec.local_workload_selector);
+        match (address, nodes, pods) {
+            (Some(address), None, None) => {
+                if selects(self.own) {
+                    self.by_address(name, &address);
+                }
+            }
+            (None, Some(selector), None) => self.by_selector(name, &selector, &selects),
+            (None, None, Some(selector)) => {
+                if selects(self.own) {
+                    self.local_pods(name, &selector);
+                }
+            }
+            (None, None, None) => self.report(
+                "spec.peerIP",
+                "neither this nor peerSelector nor localWorkloadSelector is set; no peer",
+            ),
+            (Some(_), Some(_), _) => {
                 self.report("spec.peerSelector", "set beside peerIP, which excludes it; no peer");
-                Vec::new()
             }
-            (_, Some(selector)) if !selector.is_empty() => {
-                self.by_selector(name, selector, &selects)
-            }
-            (Some(address), _) if selects(self.own) => {
-                let peer = self.by_address(address);
-                peer.map(|peer| (PeerName::from(name), peer)).into_iter().collect()
-            }
-            (Some(_), _) => Vec::new(),
-            (None, _) => {
-                self.report("spec.peerIP", "neither this nor peerSelector is set; no peer");
-                Vec::new()
+            (Some(_), None, Some(_)) | (None, Some(_), Some(_)) => {
+                let message = "set beside peerIP or peerSelector, which exclude it; no peer";
+                self.report("spec.localWorkloadSelector", message);
             }
         }
     }
@@ -111,66 +114,89 @@ impl Reader<'_> {
     }
 
     /// Every selected node, and in the other direction if we are selected ourselves.
-    fn by_selector(
-        &mut self,
-        name: &str,
-        selector: &str,
-        selects: &dyn Fn(&Node) -> bool,
-    ) -> Vec<(PeerName, PeerConfig)> {
-        let Some(far) = self.expression("spec.peerSelector", selector) else { return Vec::new() };
+    fn by_selector(&mut self, name: &str, selector: &str, selects: &dyn Fn(&Node) -> bool) {
+        let Some(far) = self.expression("spec.peerSelector", selector) else { return };
         let ours = selects(self.own);
         let reverse =
             self.spec.reverse_peering.as_deref() != Some("Manual") && far.matches(&self.own.labels);
-        let mut peers = Vec::new();
         for node in self.world.nodes.values().filter(|node| node.name != self.own.name) {
             if (ours && far.matches(&node.labels)) || (reverse && selects(node)) {
                 let Some((source, address)) = common_addresses(self.own, node) else { continue };
-                let mut peer = PeerConfig::new(address, self.settings.as_number_of(node));
+                let mut peer = self.settings.peer(address, self.settings.as_number_of(node));
                 peer.port = self.settings.listen_port;
                 peer.source = Some(source);
                 peer.dial = dial(source, address);
-                self.finish(&mut peer, Some(node));
-                peers.push((PeerName::from(format!("{name}-{}", node.name)), peer));
+                self.finish(format!("{name}-{}", node.name), peer, Some(node));
             }
         }
-        peers
     }
 
-    fn by_address(&mut self, text: &str) -> Option<PeerConfig> {
+    fn by_address(&mut self, name: &str, text: &str) {
         let Some((address, port)) = address_and_port(text) else {
-            self.report(
-                "spec.peerIP",
-                format!("{text:?} is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; no peer"),
-            );
-            return None;
+            let message =
+                format!("{text:?} is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; no peer");
+            return self.report("spec.peerIP", message);
         };
         if self.own.addresses().any(|own| own == address) {
-            return None;
+            return;
         }
         let node = self.world.nodes.values().find(|node| node.addresses().any(|ip| ip == address));
         let number = self.spec.as_number.and_then(|number| NonZeroU32::new(number.0));
         let Some(remote_as) = number.or_else(|| node.map(|node| self.settings.as_number_of(node)))
         else {
-            self.report("spec.asNumber", "missing; no peer");
-            return None;
+            return self.report("spec.asNumber", "missing; no peer");
         };
-        let mut peer = PeerConfig::new(address, remote_as);
+        let mut peer = self.settings.peer(address, remote_as);
         // A node of ours listens where we do.
         let of_node = node.map(|_| self.settings.listen_port);
         peer.port = port.or(of_node).unwrap_or(peer.port);
         if self.spec.source_address != Some(SourceAddress::None) {
             peer.source = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());
         }
-        self.finish(&mut peer, node);
-        Some(peer)
+        self.gateway(address);
+        self.finish(name.to_owned(), peer, node);
+    }
+
+    /// The way to a peer that the kernel is to have whatever BGP says.
+    fn gateway(&mut self, peer: IpAddr) {
+        let Some(text) = self.spec.reachable_by.as_deref().filter(|text| !text.is_empty()) else {
+            return;
+        };
+        match text.parse::<IpAddr>() {
+            Ok(gateway) if gateway.is_ipv4() != peer.is_ipv4() => {
+                let message = format!("{text:?} is not of the peer's address family; no route");
+                self.report("spec.reachableBy", message);
+            }
+            Ok(gateway) => {
+                self.draft.gateways.insert(peer, gateway);
+            }
+            Err(_) => {
+                self.report("spec.reachableBy", format!("{text:?} is not an address; no route"));
+            }
+        }
+    }
+
+    /// Pods of this node that speak BGP. They dial, we answer.
+    fn local_pods(&mut self, name: &str, selector: &str) {
+        let Some(pods) = self.expression("spec.localWorkloadSelector", selector) else { return };
+        let Some(remote_as) = self.spec.as_number.and_then(|number| NonZeroU32::new(number.0))
+        else {
+            return self.report("spec.asNumber", "missing; no peer");
+        };
+        for (pod, address) in self.world.local_addresses(|labels| pods.matches(labels)) {
+            let mut peer = self.settings.peer(address, remote_as);
+            peer.dial = Dial::Passive;
+            let suffix = if address.is_ipv4() { "" } else { "-ipv6" };
+            self.finish(format!("{name}-{}-{}{suffix}", pod.namespace, pod.name), peer, None);
+        }
     }
 
     /// What is the same however the peer was found.
-    fn finish(&mut self, peer: &mut PeerConfig, node: Option<&Node>) {
+    fn finish(&mut self, name: String, mut peer: PeerConfig, node: Option<&Node>) {
         let spec = self.spec;
         peer.ttl = match spec.ttl_security.and_then(NonZeroU8::new) {
             Some(hops) => Ttl::Security(hops),
-            None => multihop(),
+            None => peer.ttl,
         };
         peer.local_as =
             spec.local_as_number.and_then(|number| NonZeroU32::new(number.0)).map(LocalAs::from);
@@ -182,20 +208,39 @@ impl Reader<'_> {
             None if spec.keep_original_next_hop == Some(true) => NextHopMode::Keep,
             None => NextHopMode::Auto,
         };
-        let own_as = self.settings.as_number_of(self.own).get();
-        let internal = peer.remote_as.expected_kind(own_as) == PeerKind::Internal;
+        let ours = self.settings.as_number_of(self.own).get();
+        let internal = peer.remote_as.expected_kind(ours) == PeerKind::Internal;
         let same_cluster = node.is_some_and(|node| node.cluster_id == self.own.cluster_id);
         if self.own.cluster_id.is_some() && internal && !same_cluster {
             peer.reflection = Reflection::Client;
         }
-        self.timers(peer);
-        self.password(peer);
-        if spec.reachable_by.is_some() {
-            self.report("spec.reachableBy", "not honoured by this version");
-        }
-        let filters = filter::compile(self.world, &self.key, &spec.filters, self.problems);
+        self.timers(&mut peer);
+        self.knobs.apply(&mut peer);
+        let found = self.draft.password(self.world, &self.key, PASSWORD, spec.password.as_ref());
+        peer.password = found.password;
+        let shown = peer.local_as.map_or(ours, |local_as| local_as.number.get());
+        let external = peer.remote_as.expected_kind(shown) == PeerKind::External;
+        let source = filter::Source {
+            world: self.world,
+            settings: self.settings,
+            key: &self.key,
+            names: &spec.filters,
+            unfiltered: if external {
+                self.settings.speaker.unfiltered
+            } else {
+                Unfiltered::Passes
+            },
+        };
+        let filters = source.compile(&mut self.draft.problems);
         peer.import = filters.import;
         peer.export = filters.export;
+        let about = About {
+            origin: self.key.to_string(),
+            group: PeerGroup::Configured,
+            held: found.held,
+            rules: filters.origins.into(),
+        };
+        self.draft.add(PeerName::from(name), peer, about);
     }
 
     fn timers(&mut self, peer: &mut PeerConfig) {
@@ -211,19 +256,6 @@ impl Reader<'_> {
                 Ok(restart) => peer.graceful_restart = restart,
                 Err(message) => self.report("spec.maxRestartTime", message + "; 120 s is used"),
             }
-        }
-    }
-
-    /// A session that should have a password never runs without.
-    fn password(&mut self, peer: &mut PeerConfig) {
-        if let Some(reference) = self.spec.password.as_ref().and_then(|p| p.secret_key_ref.as_ref())
-        {
-            peer.password = Password::Missing;
-            let message = format!(
-                "key {:?} of Secret {:?}: Secrets are not read by this version; the session stays down",
-                reference.key, reference.name
-            );
-            self.report("spec.password.secretKeyRef", message);
         }
     }
 }

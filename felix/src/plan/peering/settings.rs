@@ -5,66 +5,102 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
-use ocicat_bgp::rib::filter::AnyCommunity;
-use ocicat_bgp::speaker::{Originated, Password, PeerRestart};
+use ocicat_bgp::rib::filter::{AnyCommunity, PRIORITY_ZERO};
+use ocicat_bgp::speaker::{Originated, PeerConfig, PeerRestart};
+use ocicat_bgp::wire::Family;
 
-use super::{filter, restart_time};
-use crate::datastore::calico::{BgpConfigurationSpec, BindMode};
+use super::annotations::{self, PeerKnobs, SpeakerKnobs};
+use super::peer::multihop;
+use super::{LogLevel, filter, restart_time};
+use crate::datastore::calico::{self, BgpConfigurationSpec, BindMode, ProgramClusterRoutes};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
-use crate::world::{Node, World};
+use crate::world::{Annotated, Node, World};
 
 /// Calico's own AS number for nodes that have none.
 const DEFAULT_AS: NonZeroU32 = NonZeroU32::new(64512).expect("64512 is not zero");
 /// The port that IANA gave to BGP.
 const BGP_PORT: u16 = 179;
 
+/// Priority of a node's own routes, unless told otherwise; as in Calico.
+const NORMAL_PRIORITY: u32 = 1024;
+
 /// The settings in force on our node.
 pub(super) struct Settings {
     as_number: NonZeroU32,
     pub(super) mesh: bool,
-    pub(super) mesh_password: Password,
-    pub(super) mesh_restart: PeerRestart,
+    pub(super) mesh_password: Option<calico::Password>,
+    mesh_restart: Option<PeerRestart>,
     pub(super) listen_port: u16,
     bind: BindMode,
     advertised: Vec<(IpNet, Vec<AnyCommunity>)>,
+    /// What annotations say of every peer.
+    knobs: PeerKnobs,
+    /// What annotations say of the speaker.
+    pub(super) speaker: SpeakerKnobs,
+    priorities: [Option<u32>; 2],
+    pub(super) program: Option<ProgramClusterRoutes>,
+    pub(super) log: Option<LogLevel>,
 }
 
 impl Settings {
     pub(super) fn read(world: &World, problems: &mut Vec<Problem>) -> Self {
-        let empty = BgpConfigurationSpec::default();
+        let empty = Annotated::default();
         let default = world.bgp_configurations.get("default").unwrap_or(&empty);
-        let of_node = world.bgp_configurations.get(&format!("node.{}", world.name()));
+        let name_of_node = format!("node.{}", world.name());
+        let of_node = world.bgp_configurations.get(&name_of_node).unwrap_or(&empty);
         report_unknown_names(world, problems);
-        for (name, spec) in &world.bgp_configurations {
-            if name == "default" || Some(spec) == of_node {
-                report_unhonoured(name, spec, problems);
-            }
+        let (mut knobs, mut speaker) = (PeerKnobs::default(), SpeakerKnobs::default());
+        for (name, object) in [("default", default), (name_of_node.as_str(), of_node)] {
+            let key = Key::cluster(Kind::BgpConfiguration, name);
+            report_unhonoured(&key, &object.spec, problems);
+            let into = (&mut knobs, &mut speaker);
+            annotations::of_configuration(&key, &object.annotations, into, problems);
         }
-        let of_node = of_node.unwrap_or(&empty);
-        let key = Key::cluster(Kind::BgpConfiguration, "default");
-        let mesh_restart = match default.node_mesh_max_restart_time.as_deref().map(restart_time) {
-            None => PeerRestart::default(),
-            Some(Ok(restart)) => restart,
-            Some(Err(message)) => {
-                let field = "spec.nodeMeshMaxRestartTime";
-                problems.push(Problem::new(&key, field, message + "; 120 s is used"));
-                PeerRestart::default()
-            }
-        };
-        let as_number = of_node.as_number.or(default.as_number);
+        let mut reader =
+            Reader { default: &default.spec, of_node: &of_node.spec, name_of_node, problems };
+        let as_number = reader.either(|spec| spec.as_number);
+        let mesh_restart = reader.mesh_restart();
+        let log = reader.log();
+        let advertised = reader.advertised();
         Self {
             as_number: as_number.and_then(|n| NonZeroU32::new(n.0)).unwrap_or(DEFAULT_AS),
-            mesh: default.node_to_node_mesh_enabled.unwrap_or(true),
-            mesh_password: match default.node_mesh_password {
-                Some(_) => Password::Missing,
-                None => Password::None,
-            },
+            mesh: default.spec.node_to_node_mesh_enabled.unwrap_or(true),
+            mesh_password: default.spec.node_mesh_password.clone(),
             mesh_restart,
-            listen_port: of_node.listen_port.or(default.listen_port).unwrap_or(BGP_PORT),
-            bind: of_node.bind_mode.or(default.bind_mode).unwrap_or(BindMode::None),
-            advertised: advertised(default, &key, problems),
+            listen_port: reader.either(|spec| spec.listen_port).unwrap_or(BGP_PORT),
+            bind: reader.either(|spec| spec.bind_mode).unwrap_or(BindMode::None),
+            advertised,
+            knobs,
+            speaker,
+            priorities: [
+                reader.either(|spec| spec.ipv4_normal_route_priority),
+                reader.either(|spec| spec.ipv6_normal_route_priority),
+            ],
+            program: reader.either(|spec| spec.program_cluster_routes),
+            log,
         }
+    }
+
+    /// A peer with what is set for all.
+    pub(super) fn peer(&self, address: IpAddr, remote_as: NonZeroU32) -> PeerConfig {
+        let mut peer = PeerConfig::new(address, remote_as);
+        peer.ttl = multihop();
+        self.knobs.apply(&mut peer);
+        peer
+    }
+
+    /// A peer of the mesh of nodes.
+    pub(super) fn mesh_peer(&self, address: IpAddr, remote_as: NonZeroU32) -> PeerConfig {
+        let mut peer = self.peer(address, remote_as);
+        peer.port = self.listen_port;
+        peer.graceful_restart = self.mesh_restart.unwrap_or(peer.graceful_restart);
+        peer
+    }
+
+    /// The priority that nodes' own routes have.
+    pub(super) fn normal_priority(&self, family: Family) -> u32 {
+        self.priorities[family.index()].unwrap_or(NORMAL_PRIORITY)
     }
 
     /// The AS number of a node.
@@ -85,9 +121,13 @@ impl Settings {
         }
     }
 
-    /// What a prefix of ours is told with.
-    pub(super) fn communities_of(&self, prefix: IpNet) -> Originated {
-        let mut originated = Originated::default();
+    /// What a prefix of ours is told with. Its priority is told only where one was set: among nodes that all have the
+    /// same it says nothing.
+    pub(super) fn originated(&self, prefix: IpNet) -> Originated {
+        let family = if prefix.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let priority = self.priorities[family.index()];
+        let local_pref = priority.map(|priority| PRIORITY_ZERO.saturating_sub(priority));
+        let mut originated = Originated { local_pref, ..Originated::default() };
         for (_, communities) in self.advertised.iter().filter(|(cidr, _)| cidr.contains(&prefix)) {
             for community in communities {
                 match community {
@@ -104,35 +144,85 @@ impl Settings {
     }
 }
 
-fn advertised(
-    spec: &BgpConfigurationSpec,
-    key: &Key,
-    problems: &mut Vec<Problem>,
-) -> Vec<(IpNet, Vec<AnyCommunity>)> {
-    let names: BTreeMap<&str, &str> =
-        spec.communities.iter().map(|named| (named.name.as_str(), named.value.as_str())).collect();
-    let mut advertised = Vec::new();
-    for (number, entry) in spec.prefix_advertisements.iter().enumerate() {
-        let field = format!("spec.prefixAdvertisements[{number}]");
-        let Ok(cidr) = entry.cidr.parse::<IpNet>() else {
-            let message = format!("{:?} is not a CIDR; its communities are not sent", entry.cidr);
-            problems.push(Problem::new(key, field + ".cidr", message));
-            continue;
+/// Reads `default`, and what `node.NAME` has otherwise.
+struct Reader<'a> {
+    default: &'a BgpConfigurationSpec,
+    of_node: &'a BgpConfigurationSpec,
+    name_of_node: String,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn either<T>(&self, field: impl Fn(&BgpConfigurationSpec) -> Option<T>) -> Option<T> {
+        field(self.of_node).or_else(|| field(self.default))
+    }
+
+    /// A field as text: whose it is, and what it says.
+    fn text(
+        &self,
+        field: impl Fn(&BgpConfigurationSpec) -> &Option<String>,
+    ) -> Option<(Key, String)> {
+        let of = |spec, name: &str| {
+            let text = field(spec).clone().filter(|text| !text.is_empty())?;
+            Some((Key::cluster(Kind::BgpConfiguration, name), text))
         };
-        let mut communities = Vec::new();
-        for (number, text) in entry.communities.iter().enumerate() {
-            let value = names.get(text.as_str()).copied().unwrap_or(text);
-            match filter::community(value) {
-                Ok(community) => communities.push(community),
-                Err(message) => {
-                    let field = format!("{field}.communities[{number}]");
-                    problems.push(Problem::new(key, field, message + "; not sent"));
-                }
+        of(self.of_node, &self.name_of_node).or_else(|| of(self.default, "default"))
+    }
+
+    fn mesh_restart(&mut self) -> Option<PeerRestart> {
+        let text = self.default.node_mesh_max_restart_time.as_deref()?;
+        match restart_time(text) {
+            Ok(restart) => Some(restart),
+            Err(message) => {
+                let key = Key::cluster(Kind::BgpConfiguration, "default");
+                let field = "spec.nodeMeshMaxRestartTime";
+                self.problems.push(Problem::new(key, field, message + "; 120 s is used"));
+                None
             }
         }
-        advertised.push((cidr.trunc(), communities));
     }
-    advertised
+
+    fn log(&mut self) -> Option<LogLevel> {
+        let (key, text) = self.text(|spec| &spec.log_severity_screen)?;
+        match text.parse() {
+            Ok(level) => Some(level),
+            Err(message) => {
+                let field = "spec.logSeverityScreen";
+                self.problems.push(Problem::new(key, field, message + "; ignored"));
+                None
+            }
+        }
+    }
+
+    fn advertised(&mut self) -> Vec<(IpNet, Vec<AnyCommunity>)> {
+        let key = Key::cluster(Kind::BgpConfiguration, "default");
+        let named = self.default.communities.iter();
+        let names: BTreeMap<&str, &str> =
+            named.map(|named| (named.name.as_str(), named.value.as_str())).collect();
+        let mut advertised = Vec::new();
+        for (number, entry) in self.default.prefix_advertisements.iter().enumerate() {
+            let field = format!("spec.prefixAdvertisements[{number}]");
+            let Ok(cidr) = entry.cidr.parse::<IpNet>() else {
+                let message =
+                    format!("{:?} is not a CIDR; its communities are not sent", entry.cidr);
+                self.problems.push(Problem::new(&key, field + ".cidr", message));
+                continue;
+            };
+            let mut communities = Vec::new();
+            for (number, text) in entry.communities.iter().enumerate() {
+                let value = names.get(text.as_str()).copied().unwrap_or(text);
+                match filter::community(value) {
+                    Ok(community) => communities.push(community),
+                    Err(message) => {
+                        let field = format!("{field}.communities[{number}]");
+                        self.problems.push(Problem::new(&key, field, message + "; not sent"));
+                    }
+                }
+            }
+            advertised.push((cidr.trunc(), communities));
+        }
+        advertised
+    }
 }
 
 fn report_unknown_names(world: &World, problems: &mut Vec<Problem>) {
@@ -148,19 +238,21 @@ fn report_unknown_names(world: &World, problems: &mut Vec<Problem>) {
 }
 
 /// Fields that we accept and do not honour.
-fn report_unhonoured(name: &str, spec: &BgpConfigurationSpec, problems: &mut Vec<Problem>) {
-    let key = Key::cluster(Kind::BgpConfiguration, name);
+fn report_unhonoured(key: &Key, spec: &BgpConfigurationSpec, problems: &mut Vec<Problem>) {
     let set = [
         ("spec.serviceClusterIPs", !spec.service_cluster_ips.is_empty()),
         ("spec.serviceExternalIPs", !spec.service_external_ips.is_empty()),
         ("spec.serviceLoadBalancerIPs", !spec.service_load_balancer_ips.is_empty()),
-        ("spec.ignoredInterfaces", !spec.ignored_interfaces.is_empty()),
     ];
-    for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
-        problems.push(Problem::new(&key, field, "not honoured by this version"));
+    let addresses = [
+        ("spec.localWorkloadPeeringIPV4", &spec.local_workload_peering_ipv4),
+        ("spec.localWorkloadPeeringIPV6", &spec.local_workload_peering_ipv6),
+    ];
+    for (field, _) in addresses.into_iter().filter(|(_, text)| text.is_some()) {
+        let message = "not made an address of this node by this version; pods reach the speaker at the node's own";
+        problems.push(Problem::new(key, field, message));
     }
-    if spec.node_mesh_password.is_some() {
-        let message = "Secrets are not read by this version; the sessions of the mesh stay down";
-        problems.push(Problem::new(&key, "spec.nodeMeshPassword", message));
+    for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+        problems.push(Problem::new(key, field, "not honoured by this version"));
     }
 }

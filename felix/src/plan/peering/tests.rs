@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use ocicat_bgp::speaker::Password;
+use ocicat_bgp::speaker::{Password, PeerConfig};
 
 use super::*;
 use crate::datastore::{Event, Object};
+use crate::world::Arrival;
 
 fn world(objects: &[Value]) -> World {
     let mut world = World::new("n1");
@@ -30,7 +31,7 @@ fn calico(kind: &str, name: &str, spec: Value) -> Value {
 
 /// The peers of node n1, one a line, and what was wrong.
 fn check(objects: &[Value], expected: &[&str]) {
-    let Peering { config, problems } = plan(&world(objects), Start::Cold);
+    let Peering { config, problems, .. } = plan(&world(objects), Start::Cold);
     let peers = config.into_iter().flat_map(|config| config.peers);
     let mut lines: Vec<String> = peers
         .map(|(name, peer)| {
@@ -124,17 +125,266 @@ fn what_cannot_be_used_names_object_field_and_value() {
     );
 }
 
-#[test]
-fn a_password_that_cannot_be_read_keeps_the_session_down() {
+/// Two nodes without a mesh, a peer with this password, and these further objects.
+fn with_password(reference: Value, more: &[Value]) -> Peering {
     let mut objects = two_nodes();
-    let reference = json!({"secretKeyRef": {"name": "bgp", "key": "tor"}});
+    objects.push(calico("BGPConfiguration", "default", json!({"nodeToNodeMeshEnabled": false})));
+    let spec = json!({"peerIP": "172.16.1.1", "asNumber": 64500,
+        "password": {"secretKeyRef": reference}});
+    objects.push(calico("BGPPeer", "tor", spec));
+    objects.extend_from_slice(more);
+    plan(&world(&objects), Start::Cold)
+}
+
+fn secret(namespace: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "bgp", "namespace": namespace}, "stringData": data})
+}
+
+fn password_of(peering: &Peering) -> Password {
+    peering.config.as_ref().unwrap().peers[&PeerName::from("tor")].password.clone()
+}
+
+#[test]
+fn a_password_is_found_in_its_secret_and_shown_nowhere() {
+    let reference = json!({"name": "bgp", "key": "tor"});
+    let there = secret("kube-system", json!({"tor": "hunter2"}));
+    let peering = with_password(reference, &[there]);
+    assert_eq!(password_of(&peering), Password::Key("hunter2".into()));
+    assert_eq!(peering.problems, []);
+    assert_eq!(peering.secrets, ["bgp".to_owned()].into());
+    assert!(!format!("{peering:?}").contains("hunter2"), "{peering:?}");
+}
+
+#[test]
+fn a_password_that_cannot_be_read_keeps_the_session_down_and_says_why() {
+    let reference = json!({"name": "bgp", "key": "tor"});
+    let cases = [
+        (vec![], "there is no Secret kube-system/bgp"),
+        (vec![secret("default", json!({"tor": "hunter2"}))], "there is no Secret kube-system/bgp"),
+        (
+            vec![secret("kube-system", json!({"tar": "hunter2"}))],
+            "Secret kube-system/bgp has no key \"tor\"",
+        ),
+        (
+            vec![secret("kube-system", json!({"tor": ""}))],
+            "key \"tor\" of Secret kube-system/bgp is empty",
+        ),
+        (
+            vec![secret("kube-system", json!({"tor": "hunter2\n"}))],
+            "key \"tor\" of Secret kube-system/bgp ends in a line break; make it with `printf %s`, or `echo -n`",
+        ),
+        (
+            vec![secret("kube-system", json!({"tor": "k".repeat(81)}))],
+            "key \"tor\" of Secret kube-system/bgp is longer than 80 octets, the most that the kernel takes as a TCP MD5 key",
+        ),
+    ];
+    for (more, why) in cases {
+        let peering = with_password(reference.clone(), &more);
+        assert_eq!(password_of(&peering), Password::Missing);
+        let problem =
+            format!("BGPPeer tor: spec.password.secretKeyRef: {why}; the session stays down");
+        let problems: Vec<_> = peering.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, [problem]);
+        let about = &peering.about[&PeerName::from("tor")];
+        assert_eq!(about.held.as_deref(), Some(why));
+    }
+}
+
+#[test]
+fn an_optional_password_that_is_not_there_is_not_used() {
+    let reference = json!({"name": "bgp", "key": "tor", "optional": true});
+    let peering = with_password(reference.clone(), &[]);
+    assert_eq!((password_of(&peering), &peering.problems[..]), (Password::None, &[][..]));
+    let there = secret("kube-system", json!({"tor": "hunter2"}));
+    assert_eq!(password_of(&with_password(reference, &[there])), Password::Key("hunter2".into()));
+}
+
+#[test]
+fn a_secret_that_is_only_being_asked_for_is_no_problem_yet() {
+    let mut world = World::new("n1").with_secrets("here".to_owned(), Arrival::OnDemand);
+    for object in two_nodes() {
+        world.apply(Event::Put(Box::new(Object::parse(object).unwrap().object)));
+    }
+    let reference = json!({"name": "bgp", "key": "tor", "optional": true});
+    let spec =
+        json!({"nodeToNodeMeshEnabled": true, "nodeMeshPassword": {"secretKeyRef": reference}});
+    let object = calico("BGPConfiguration", "default", spec);
+    world.apply(Event::Put(Box::new(Object::parse(object).unwrap().object)));
+    let mesh = PeerName::from("mesh-n2");
+    let peering = plan(&world, Start::Cold);
+    assert_eq!(peering.problems, []);
+    assert_eq!(peering.config.as_ref().unwrap().peers[&mesh].password, Password::Missing);
+    assert_eq!(peering.about[&mesh].held.as_deref(), Some("Secret here/bgp was not heard of yet"));
+    world.apply(Event::Delete(Key::namespaced(Kind::Secret, "here", "bgp")));
+    assert!(world.take_dirty().peering);
+    let peering = plan(&world, Start::Cold);
+    assert_eq!(peering.config.unwrap().peers[&mesh].password, Password::None);
+}
+
+#[test]
+fn annotations_of_a_configuration_hold_for_every_peer_and_those_of_a_peer_go_before_them() {
+    let mut objects = two_nodes();
+    let mut configuration = calico("BGPConfiguration", "default", json!({}));
+    configuration["metadata"]["annotations"] = json!({
+        "bgp.ocicat.io/hold-time": "30s", "bgp.ocicat.io/multipath": "4",
+        "bgp.ocicat.io/nonsense": "1", "other.io/x": "1",
+    });
+    objects.push(configuration);
+    let mut peer = calico("BGPPeer", "tor", json!({"peerIP": "172.16.1.1", "asNumber": 64500}));
+    peer["metadata"]["annotations"] = json!({"bgp.ocicat.io/hold-time": "9s"});
+    objects.push(peer);
+    let Peering { config, problems, .. } = plan(&world(&objects), Start::Cold);
+    let config = config.unwrap();
+    assert_eq!(config.peers[&PeerName::from("mesh-n2")].hold_time.secs(), 30);
+    assert_eq!(config.peers[&PeerName::from("tor")].hold_time.secs(), 9);
+    assert_eq!(config.multipath.ebgp.get(), 4);
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "BGPConfiguration default: metadata.annotations[bgp.ocicat.io/nonsense]: no such annotation is known (its value is \"1\"); ignored"
+        ]
+    );
+}
+
+#[test]
+fn a_peer_of_another_as_without_filters_passes_nothing_where_rfc_8212_is_asked_for() {
+    let mut objects = two_nodes();
+    let mut configuration = calico("BGPConfiguration", "default", json!({}));
+    configuration["metadata"]["annotations"] =
+        json!({"bgp.ocicat.io/ebgp-requires-policy": "true"});
+    objects.push(configuration);
+    let spec = |more: Value| {
+        let mut spec = json!({"peerIP": "172.16.1.1", "asNumber": 64500});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        calico("BGPPeer", "tor", spec)
+    };
+    let rules = |objects: &[Value]| {
+        let peering = plan(&world(objects), Start::Cold);
+        let about = peering.about[&PeerName::from("tor")].rules.clone();
+        (about.import.clone(), about.export.clone())
+    };
+    let none = "RFC 8212: no rule for this family".to_owned();
+    let bare = [objects.clone(), vec![spec(json!({}))]].concat();
+    assert_eq!(rules(&bare), (vec![none.clone(); 2], vec![none.clone(); 2]));
+    let import = json!({"importV4": [{"action": "Accept"}]});
+    let half =
+        [objects.clone(), vec![calico("BGPFilter", "f", import), spec(json!({"filters": ["f"]}))]]
+            .concat();
+    let first = "BGPFilter f importV4[0]".to_owned();
+    assert_eq!(rules(&half), (vec![first, none.clone()], vec![none.clone(); 2]));
+    let internal = [objects, vec![spec(json!({"asNumber": 64512}))]].concat();
+    assert_eq!(rules(&internal), (vec![], vec![]), "iBGP is not concerned");
+}
+
+#[test]
+fn pods_that_speak_bgp_are_peers_of_their_node_alone() {
+    let mut objects = two_nodes();
+    objects.push(calico("BGPConfiguration", "default", json!({"nodeToNodeMeshEnabled": false})));
+    objects.push(calico(
+        "BGPPeer",
+        "pods",
+        json!({"localWorkloadSelector": "speaks == 'bgp' && projectcalico.org/namespace == 'net'",
+            "asNumber": 65010}),
+    ));
+    let pod = |name: &str, speaks: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "net", "name": name, "labels": {"speaks": speaks}},
+            "spec": {"nodeName": "n1", "containers": []}})
+    };
+    objects.extend([pod("router", "bgp"), pod("web", "http")]);
+    let mut world = world(&objects);
+    for (name, address) in [("router", "10.65.1.7"), ("web", "10.65.1.8")] {
+        world.attach(ocicat_cni::endpoint::Endpoint {
+            namespace: "net".to_owned(),
+            pod: name.to_owned(),
+            uid: None,
+            container_id: name.to_owned(),
+            netns: String::new(),
+            ifname: "eth0".to_owned(),
+            host_interface: format!("oci{name}"),
+            addresses: vec![address.parse().unwrap()],
+            created: ocicat_cni::endpoint::UnixMillis(1),
+            stage: ocicat_cni::endpoint::Stage::Attached,
+        });
+    }
+    let peering = plan(&world, Start::Cold);
+    assert_eq!(peering.problems, []);
+    let peers = peering.config.unwrap().peers;
+    let [(name, peer)] = &peers.into_iter().collect::<Vec<_>>()[..] else { panic!("one peer") };
+    assert_eq!(name.as_str(), "pods-net-router");
+    assert_eq!(
+        (peer.address.to_string().as_str(), peer.remote_as.to_string().as_str(), peer.dial),
+        ("10.65.1.7", "65010", Dial::Passive)
+    );
+}
+
+#[test]
+fn the_priority_of_own_routes_is_matched_where_it_is_the_normal_one_and_told_where_it_is_set() {
+    let mut objects = two_nodes();
     objects.push(calico(
         "BGPPeer",
         "tor",
-        json!({"peerIP": "172.16.1.1", "asNumber": 64500, "password": reference}),
+        json!({"peerIP": "172.16.1.1", "asNumber": 64500, "filters": ["f"]}),
     ));
+    let rules = json!({"exportV4": [
+        {"action": "Accept", "priority": 1024}, {"action": "Reject", "priority": 512}]});
+    objects.push(calico("BGPFilter", "f", rules));
+    let peering = plan(&world(&objects), Start::Cold);
+    let origins = &peering.about[&PeerName::from("tor")].rules.export;
+    let own = "BGPFilter f exportV4[0]";
+    assert_eq!(*origins, [own, own, "BGPFilter f exportV4[1]"]);
+    let config = peering.config.unwrap();
+    assert_eq!(config.peers[&PeerName::from("tor")].export.rules[0].priority, None);
+    assert!(config.originated.values().all(|originated| originated.local_pref.is_none()));
+    objects.push(calico("BGPConfiguration", "default", json!({"ipv4NormalRoutePriority": 512})));
     let config = plan(&world(&objects), Start::Cold).config.unwrap();
-    assert_eq!(config.peers[&PeerName::from("tor")].password, Password::Missing);
+    let told: Vec<_> = config.originated.values().map(|originated| originated.local_pref).collect();
+    assert_eq!(told, [Some(i32::MAX as u32 - 512)]);
+}
+
+#[test]
+fn a_gateway_to_a_peer_and_the_pools_of_others_reach_the_routes() {
+    let mut objects = two_nodes();
+    let spec = json!({"peerIP": "192.0.2.1", "asNumber": 64500, "reachableBy": "172.16.1.1"});
+    objects.push(calico("BGPPeer", "tor", spec));
+    objects.push(calico(
+        "BGPConfiguration",
+        "default",
+        json!({"programClusterRoutes": "Disabled"}),
+    ));
+    objects.push(calico("IPPool", "p", json!({"cidr": "10.65.0.0/16"})));
+    objects.push(calico("IPPool", "v", json!({"cidr": "10.66.0.0/16", "vxlanMode": "Always"})));
+    let Peering { routing, problems, .. } = plan(&world(&objects), Start::Cold);
+    assert_eq!(problems, []);
+    let gateway = ("192.0.2.1".parse().unwrap(), "172.16.1.1".parse().unwrap());
+    assert_eq!(routing.gateways, [gateway].into());
+    assert_eq!(routing.unprogrammed, ["10.65.0.0/16".parse::<IpNet>().unwrap()]);
+}
+
+#[test]
+fn a_node_that_leaves_marks_what_it_tells_and_then_tells_nothing() {
+    let mut objects = two_nodes();
+    objects.push(calico(
+        "BGPPeer",
+        "tor",
+        json!({"peerIP": "172.16.1.1", "asNumber": 64500, "filters": ["f"]}),
+    ));
+    let rules =
+        json!({"exportV4": [{"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "In"}]});
+    objects.push(calico("BGPFilter", "f", rules));
+    let config = plan(&world(&objects), Start::Cold).config.unwrap();
+    let mut leaving = config.clone();
+    depart(&mut leaving, Departure::Announced);
+    let shown = |name: &str| format!("{:?}", leaving.peers[&PeerName::from(name)].export);
+    assert_eq!(shown("tor").matches("AddCommunity").count(), 2, "{}", shown("tor"));
+    assert!(!shown("tor").contains("SetLocalPref"), "{}", shown("tor"));
+    assert!(shown("mesh-n2").contains("SetLocalPref(0)"), "{}", shown("mesh-n2"));
+    let mut gone = config;
+    depart(&mut gone, Departure::Done);
+    let silent = |peer: &PeerConfig| peer.export == ocicat_bgp::rib::filter::Filter::reject_all();
+    assert!(gone.peers.values().all(silent));
 }
 
 #[test]
@@ -160,7 +410,7 @@ fn communities_are_named_once_and_put_on_what_they_cover() {
             "prefixAdvertisements": [{"cidr": "10.65.0.0/16", "communities": ["lab", "1:2:3", "x"]}],
         }),
     ));
-    let Peering { config, problems } = plan(&world(&objects), Start::Cold);
+    let Peering { config, problems, .. } = plan(&world(&objects), Start::Cold);
     let originated = config.unwrap().originated.into_values().next().unwrap();
     assert_eq!(originated.communities.len(), 1);
     assert_eq!(originated.large_communities.len(), 1);
@@ -192,7 +442,7 @@ fn a_filter_that_cannot_be_read_lets_nothing_more_through() {
             ],
         }),
     ));
-    let Peering { config, problems } = plan(&world(&objects), Start::Cold);
+    let Peering { config, problems, .. } = plan(&world(&objects), Start::Cold);
     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,

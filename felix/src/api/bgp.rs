@@ -1,0 +1,163 @@
+//! What the command line asks about the speaker, and what it is told.
+
+use serde::{Deserialize, Serialize};
+
+use super::PeerRow;
+
+/// Which paths are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteQuery {
+    /// Only this prefix, or the prefixes that hold this address.
+    pub prefix: Option<String>,
+    /// Only what this peer told, or is told.
+    pub peer: Option<String>,
+    /// Which of them.
+    pub which: Which,
+}
+
+/// Which paths, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Which {
+    /// Everything that the speaker knows.
+    #[default]
+    All,
+    /// What peers told.
+    Received,
+    /// What peers told and may be used.
+    Accepted,
+    /// What peers told and may not be used.
+    Rejected,
+    /// What a peer is told.
+    Advertised,
+}
+
+/// Everything about one peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerView {
+    /// What the list of peers says of it.
+    #[serde(flatten)]
+    pub row: PeerRow,
+    /// The object that it is from.
+    pub origin: String,
+    /// The configuration in force, as names and values.
+    pub settings: Vec<(String, String)>,
+    /// The peer's BGP Identifier.
+    pub router_id: Option<String>,
+    /// Time between our keepalives, in seconds.
+    pub keepalive_seconds: Option<u64>,
+    /// Timers that run, and the seconds that are left.
+    pub timers: Vec<(String, u64)>,
+    /// Error code and subcode of the last NOTIFICATION, either way (RFC 4271 §4.5).
+    pub last_error_code: Option<(u8, u8)>,
+    /// Who ended the last session: `us`, `peer` or `transport`.
+    pub last_error_by: Option<String>,
+    /// Why the last attempt to connect failed, until a session stands.
+    pub connect_error: Option<String>,
+    /// UPDATEs with errors that did not end the session (RFC 7606).
+    pub faults: u64,
+    /// The last of them.
+    pub last_fault: Option<String>,
+    /// What happened to its sessions, the newest last.
+    pub history: Vec<Event>,
+}
+
+/// A prefix, and why its paths are used or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// Which.
+    pub prefix: String,
+    /// Its route as it should be in the kernel, as an `ip route` line; absent when there should be none of ours.
+    pub kernel: Option<String>,
+    /// Its paths, the best first.
+    pub paths: Vec<PathView>,
+}
+
+/// A path, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathView {
+    /// What the list of routes says of it.
+    #[serde(flatten)]
+    pub row: super::RouteRow,
+    /// ORIGIN.
+    pub origin: String,
+    /// What became of it, in words.
+    pub why: String,
+    /// The rule of the import filter that decided: object, list and number.
+    pub rule: Option<String>,
+    /// What import changed, in words.
+    pub changed: Vec<String>,
+}
+
+/// Something that happened, on the stream of `bgp-events`: one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// A session came up.
+    SessionUp {
+        /// When, in seconds since 1970.
+        at: u64,
+        /// With whom.
+        peer: String,
+    },
+    /// A session went down, or was refused.
+    SessionDown {
+        /// When, in seconds since 1970.
+        at: u64,
+        /// With whom.
+        peer: String,
+        /// The state that it was in.
+        was: String,
+        /// Why.
+        reason: String,
+        /// Error code and subcode of the NOTIFICATION, if there was one.
+        code: Option<(u8, u8)>,
+    },
+    /// The chosen paths of a prefix changed.
+    RouteChanged {
+        /// When, in seconds since 1970.
+        at: u64,
+        /// Which.
+        prefix: String,
+        /// Next hop and peer of each path in use.
+        paths: Vec<(String, String)>,
+    },
+    /// No path heard from a peer leads to a prefix any more.
+    RouteWithdrawn {
+        /// When, in seconds since 1970.
+        at: u64,
+        /// Which.
+        prefix: String,
+    },
+    /// The reader was too slow.
+    Missed {
+        /// So many events were not sent.
+        events: u64,
+    },
+}
+
+/// How far this node's leave of its peers has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// It has not begun.
+    Serving,
+    /// Peers are asked to choose other ways (RFC 8326), and still may use ours.
+    Leaving,
+    /// Peers are told nothing any more.
+    Gone,
+}
+
+/// The answer to a drain or its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainView {
+    /// What is so now.
+    pub stage: Stage,
+    /// Why it goes on although it was to end: the Node object asks for it.
+    pub by_node: Option<String>,
+}

@@ -1,0 +1,353 @@
+//! What Calico's API has no field for: annotations under `bgp.ocicat.io/` on BGPPeer and BGPConfiguration.
+//!
+//! One table each: a new knob is a line here and a row in `manifests/BGP-API.md`. What stands on a BGPConfiguration and is
+//! a matter of a peer is the default of every peer of the node. Unknown names and unreadable values are problems; the
+//! others still count.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::num::{NonZeroU8, NonZeroU32};
+use std::time::Duration;
+
+use ocicat_bgp::speaker::{
+    AsOverride, Between, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths, Multipath, PeerConfig,
+    PeerRestart, Receive, RemovePrivate, Ttl,
+};
+use ocicat_bgp::wire::{Family, FamilySet, HoldTime};
+
+use super::filter::Unfiltered;
+use crate::datastore::Key;
+use crate::problem::Problem;
+use crate::world::ANNOTATION_PREFIX;
+
+/// Reads a value into its place.
+type Read<T> = fn(&str, &mut T) -> Result<(), String>;
+
+/// What can be set for one peer, or on a BGPConfiguration for all: the name without the prefix, and how it is read.
+const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
+    ("hold-time", |text, peer| set(&mut peer.hold_time, hold_time(text))),
+    ("connect-retry", |text, peer| set(&mut peer.connect_retry, interval(text))),
+    ("passive", |text, peer| set(&mut peer.dial, dial(text))),
+    ("shortest-hold-time", |text, peer| {
+        set(&mut peer.shortest_hold_time, hold_time(text).map(Some))
+    }),
+    ("max-prefixes", |text, peer| set(&mut peer.max_paths, max_paths(text).map(Some))),
+    ("max-advertised", |text, peer| set(&mut peer.max_advertised, count(text).map(Some))),
+    ("families", |text, peer| set(&mut peer.families, families(text))),
+    ("multihop", |text, peer| set(&mut peer.ttl, hops(text).map(Ttl::Multihop))),
+    ("graceful-restart", |text, peer| set(&mut peer.graceful_restart, restart(text))),
+    ("long-lived-stale-time", |text, peer| set(&mut peer.long_lived, interval(text).map(Some))),
+    ("add-path-receive", |text, peer| set(&mut peer.add_path.receive, receive(text))),
+    ("add-path-send", |text, peer| set(&mut peer.add_path.send, paths(text).map(Some))),
+    ("local-as-mode", local_as_mode),
+    ("as-override", |text, peer| set(&mut peer.as_override, as_override(text))),
+    ("remove-private-as", |text, peer| set(&mut peer.remove_private, remove_private(text))),
+];
+
+/// What can be set for the speaker of a node, on a BGPConfiguration alone.
+const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
+    ("ebgp-requires-policy", |text, speaker| set(&mut speaker.unfiltered, unfiltered(text))),
+    ("multipath", |text, speaker| {
+        let (ebgp, ibgp) = (paths(text)?, paths(text)?);
+        speaker.multipath = Multipath { ebgp, ibgp, ..speaker.multipath };
+        Ok(())
+    }),
+    ("multipath-between", |text, speaker| set(&mut speaker.multipath.between, between(text))),
+];
+
+/// What annotations say of the speaker as a whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpeakerKnobs {
+    /// What an eBGP peer without filters may tell and hear (RFC 8212).
+    pub(super) unfiltered: Unfiltered,
+    /// How many equal paths may carry a prefix.
+    pub(super) multipath: Multipath,
+}
+
+impl Default for SpeakerKnobs {
+    fn default() -> Self {
+        Self { unfiltered: Unfiltered::Passes, multipath: Multipath::default() }
+    }
+}
+
+/// What annotations say of peers: checked once, applied to each.
+#[derive(Debug, Default)]
+pub(super) struct PeerKnobs(Vec<(Read<PeerConfig>, String)>);
+
+impl PeerKnobs {
+    /// Sets what the annotations say, and leaves the rest.
+    pub(super) fn apply(&self, peer: &mut PeerConfig) {
+        for (read, text) in &self.0 {
+            read(text, peer).expect("only values that can be read are kept");
+        }
+    }
+
+    fn add(&mut self, read: Read<PeerConfig>, text: &str) -> Result<(), String> {
+        read(text, &mut PeerConfig::new(Ipv4Addr::UNSPECIFIED.into(), NonZeroU32::MIN))?;
+        self.0.push((read, text.to_owned()));
+        Ok(())
+    }
+}
+
+/// Reads the annotations of a BGPPeer.
+pub(super) fn of_peer(
+    key: &Key,
+    given: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) -> PeerKnobs {
+    let mut knobs = PeerKnobs::default();
+    for (name, text) in given {
+        let outcome = match (find(OF_PEER, name), find(OF_SPEAKER, name)) {
+            (Some(read), _) => knobs.add(read, text),
+            (None, Some(_)) => Err(format!("{text:?} is for a BGPConfiguration, not for one peer")),
+            (None, None) => Err(unknown(text)),
+        };
+        problems.extend(outcome.err().map(|message| problem(key, name, message)));
+    }
+    knobs
+}
+
+/// Reads the annotations of a BGPConfiguration: what it says of every peer is added to `peers`.
+pub(super) fn of_configuration(
+    key: &Key,
+    given: &BTreeMap<String, String>,
+    (peers, speaker): (&mut PeerKnobs, &mut SpeakerKnobs),
+    problems: &mut Vec<Problem>,
+) {
+    for (name, text) in given {
+        let outcome = match (find(OF_PEER, name), find(OF_SPEAKER, name)) {
+            (Some(read), _) => peers.add(read, text),
+            (None, Some(read)) => read(text, speaker),
+            (None, None) => Err(unknown(text)),
+        };
+        problems.extend(outcome.err().map(|message| problem(key, name, message)));
+    }
+}
+
+fn find<T>(table: &[(&str, Read<T>)], name: &str) -> Option<Read<T>> {
+    table.iter().find(|(known, _)| *known == name).map(|(_, read)| *read)
+}
+
+fn problem(key: &Key, name: &str, message: String) -> Problem {
+    Problem::new(
+        key,
+        format!("metadata.annotations[{ANNOTATION_PREFIX}{name}]"),
+        message + "; ignored",
+    )
+}
+
+fn unknown(text: &str) -> String {
+    format!("no such annotation is known (its value is {text:?})")
+}
+
+fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    value.map(|value| *place = value)
+}
+
+fn hold_time(text: &str) -> Result<HoldTime, String> {
+    let wrong = || format!("{text:?} is neither 0s nor 3s to 65535s (RFC 4271 §4.2)");
+    let seconds = u16::try_from(super::duration(text)?.as_secs()).map_err(|_| wrong())?;
+    HoldTime::from_secs(seconds).map_err(|_| wrong())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = super::duration(text)?;
+    if time.is_zero() { Err(format!("{text:?} is no time at all")) } else { Ok(time) }
+}
+
+fn dial(text: &str) -> Result<Dial, String> {
+    Ok(if is_true(text)? { Dial::Passive } else { Dial::Both })
+}
+
+fn is_true(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither \"true\" nor \"false\""))
+}
+
+fn count(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number from 1 to 4294967295"))
+}
+
+fn hops(text: &str) -> Result<NonZeroU8, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of hops from 1 to 255"))
+}
+
+fn families(text: &str) -> Result<FamilySet, String> {
+    let family = |name: &str| match name.trim() {
+        "ipv4" => Ok(Family::Ipv4),
+        "ipv6" => Ok(Family::Ipv6),
+        _ => Err(format!("{text:?} is not \"ipv4\", \"ipv6\" or \"ipv4,ipv6\"")),
+    };
+    text.split(',').map(family).collect()
+}
+
+fn restart(text: &str) -> Result<PeerRestart, String> {
+    match text {
+        "off" => Ok(PeerRestart::Disabled),
+        "on" => Ok(PeerRestart::default()),
+        _ => Err(format!("{text:?} is neither \"on\" nor \"off\"")),
+    }
+}
+
+/// Which of our two AS numbers a peer with a local one of its own sees; without one it means nothing.
+fn local_as_mode(text: &str, peer: &mut PeerConfig) -> Result<(), String> {
+    let mode = match text {
+        "replace" => LocalAsMode::Replace,
+        "no-prepend" => LocalAsMode::NoPrepend,
+        "prepend" => LocalAsMode::Prepend,
+        _ => return Err(format!("{text:?} is not \"replace\", \"no-prepend\" or \"prepend\"")),
+    };
+    peer.local_as = peer.local_as.map(|local_as| LocalAs { mode, ..local_as });
+    Ok(())
+}
+
+fn as_override(text: &str) -> Result<AsOverride, String> {
+    Ok(if is_true(text)? { AsOverride::Replace } else { AsOverride::Keep })
+}
+
+fn remove_private(text: &str) -> Result<RemovePrivate, String> {
+    match text {
+        "no" => Ok(RemovePrivate::Keep),
+        "when-all" => Ok(RemovePrivate::WhenAll),
+        "all" => Ok(RemovePrivate::Remove),
+        "replace" => Ok(RemovePrivate::Replace),
+        _ => Err(format!("{text:?} is not \"no\", \"when-all\", \"all\" or \"replace\"")),
+    }
+}
+
+fn receive(text: &str) -> Result<Receive, String> {
+    Ok(if is_true(text)? { Receive::Several } else { Receive::One })
+}
+
+/// `1000`, `1000 warn`, `1000 restart 5m`, `1000 stay-down`.
+fn max_paths(text: &str) -> Result<MaxPaths, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let limit = count(words.first().copied().unwrap_or_default())?;
+    let then = match words[1..] {
+        [] => return Ok(MaxPaths::from(limit)),
+        ["warn"] => LimitAction::Warn,
+        ["stay-down"] => LimitAction::StayDown,
+        ["restart", time] => LimitAction::Restart(interval(time)?),
+        _ => {
+            return Err(format!(
+                "{text:?} is not a number, alone or with \"warn\", \"stay-down\" or \"restart TIME\""
+            ));
+        }
+    };
+    Ok(MaxPaths { limit, then })
+}
+
+fn between(text: &str) -> Result<Between, String> {
+    match text {
+        "any-as" => Ok(Between::AnyAs),
+        "same-as" => Ok(Between::SameAs),
+        _ => Err(format!("{text:?} is neither \"any-as\" nor \"same-as\"")),
+    }
+}
+
+fn unfiltered(text: &str) -> Result<Unfiltered, String> {
+    Ok(if is_true(text)? { Unfiltered::Rejected } else { Unfiltered::Passes })
+}
+
+fn paths(text: &str) -> Result<NonZeroU8, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of paths from 1 to 255"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datastore::Kind;
+
+    /// A peer with a local AS number of its own.
+    fn untouched() -> PeerConfig {
+        let local_as = Some(LocalAs::from(NonZeroU32::MIN));
+        PeerConfig { local_as, ..PeerConfig::new(Ipv4Addr::LOCALHOST.into(), NonZeroU32::MIN) }
+    }
+
+    fn read(given: &[(&str, &str)]) -> (PeerConfig, Vec<String>) {
+        let given = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut problems = Vec::new();
+        let knobs = of_peer(&Key::cluster(Kind::BgpPeer, "tor"), &given, &mut problems);
+        let mut peer = untouched();
+        knobs.apply(&mut peer);
+        (peer, problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn each_knob_sets_its_field() {
+        let (peer, problems) = read(&[
+            ("hold-time", "9s"),
+            ("connect-retry", "2s"),
+            ("passive", "true"),
+            ("shortest-hold-time", "3s"),
+            ("max-prefixes", "1000 restart 5m"),
+            ("max-advertised", "500"),
+            ("long-lived-stale-time", "1h"),
+            ("add-path-receive", "true"),
+            ("add-path-send", "4"),
+            ("as-override", "true"),
+            ("remove-private-as", "replace"),
+            ("families", "ipv6"),
+            ("multihop", "3"),
+            ("graceful-restart", "off"),
+            ("local-as-mode", "prepend"),
+        ]);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(peer.hold_time.secs(), 9);
+        assert_eq!(peer.connect_retry, Duration::from_secs(2));
+        assert_eq!(peer.dial, Dial::Passive);
+        assert_eq!(peer.shortest_hold_time.map(HoldTime::secs), Some(3));
+        let then = LimitAction::Restart(Duration::from_secs(300));
+        assert_eq!(peer.max_paths.map(|max| (max.limit.get(), max.then)), Some((1000, then)));
+        assert_eq!(peer.max_advertised, NonZeroU32::new(500));
+        assert_eq!(peer.long_lived, Some(Duration::from_secs(3600)));
+        assert_eq!(
+            (peer.add_path.receive, peer.add_path.send),
+            (Receive::Several, NonZeroU8::new(4))
+        );
+        assert_eq!(peer.as_override, AsOverride::Replace);
+        assert_eq!(peer.remove_private, RemovePrivate::Replace);
+        assert_eq!(peer.local_as.map(|local_as| local_as.mode), Some(LocalAsMode::Prepend));
+        assert!(peer.families.contains(Family::Ipv6) && !peer.families.contains(Family::Ipv4));
+        assert_eq!(peer.ttl, Ttl::Multihop(NonZeroU8::new(3).unwrap()));
+        assert_eq!(peer.graceful_restart, PeerRestart::Disabled);
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_object_annotation_and_value_and_changes_nothing() {
+        let untouched = untouched();
+        for (name, text) in [
+            ("hold-time", "2s"),
+            ("hold-time", "20h"),
+            ("connect-retry", "0s"),
+            ("passive", "yes"),
+            ("max-prefixes", "0"),
+            ("families", "ipv5"),
+            ("multihop", "256"),
+            ("graceful-restart", ""),
+            ("local-as-mode", "between"),
+            ("max-prefixes", "10 explode"),
+            ("add-path-send", "0"),
+            ("remove-private-as", "some"),
+            ("multipath", "4"),
+            ("hold-tiem", "9s"),
+        ] {
+            let (peer, problems) = read(&[(name, text)]);
+            assert_eq!(peer, untouched, "{name}");
+            let start = format!("BGPPeer tor: metadata.annotations[bgp.ocicat.io/{name}]: ");
+            let [problem] = &problems[..] else { panic!("{name}: {problems:?}") };
+            assert!(
+                problem.starts_with(&start) && problem.contains(&format!("{text:?}")),
+                "{problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_annotation_stands_in_the_documentation() {
+        let documentation = include_str!("../../../../manifests/BGP-API.md");
+        let of_peer = OF_PEER.iter().map(|(name, _)| name);
+        for name in of_peer.chain(OF_SPEAKER.iter().map(|(name, _)| name)) {
+            assert!(documentation.contains(&format!("`{ANNOTATION_PREFIX}{name}`")), "{name}");
+        }
+    }
+}

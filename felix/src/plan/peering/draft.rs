@@ -1,0 +1,54 @@
+//! What a plan of the peers gathers on its way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ocicat_bgp::speaker::{Config, PeerConfig, PeerName};
+
+use super::password::{Found, Search};
+use super::{About, LogLevel, Peering, Routing};
+use crate::datastore::{Key, calico};
+use crate::problem::Problem;
+use crate::world::World;
+
+/// The parts of a [`Peering`] that objects add to.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) peers: BTreeMap<PeerName, PeerConfig>,
+    pub(super) about: BTreeMap<PeerName, About>,
+    pub(super) secrets: BTreeSet<String>,
+    pub(super) gateways: BTreeMap<IpAddr, IpAddr>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Draft {
+    pub(super) fn add(&mut self, name: PeerName, peer: PeerConfig, about: About) {
+        self.about.insert(name.clone(), about);
+        self.peers.insert(name, peer);
+    }
+
+    /// The password that a field of an object asks for.
+    pub(super) fn password(
+        &mut self,
+        world: &World,
+        key: &Key,
+        field: &str,
+        wanted: Option<&calico::Password>,
+    ) -> Found {
+        let Self { secrets, problems, .. } = self;
+        Search { world, key, field, secrets, problems }.find(wanted)
+    }
+
+    pub(super) fn finish(
+        self,
+        config: Option<Config>,
+        log: Option<LogLevel>,
+        routing: Routing,
+    ) -> Peering {
+        let Self { about, secrets, mut problems, .. } = self;
+        // A filter that several peers name is read for each of them.
+        let mut seen = BTreeSet::new();
+        problems.retain(|problem| seen.insert(problem.clone()));
+        Peering { config, about, secrets, routing, log, problems }
+    }
+}
