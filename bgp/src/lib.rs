@@ -40,6 +40,7 @@
 //! waits only after errors; after a lost connection or a Cease the peer may come back at once, and we
 //! dial again after the connect retry time.
 
+pub mod bfd;
 #[cfg(feature = "tokio")]
 pub mod net;
 pub mod rib;

@@ -8,6 +8,7 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bfd::{Reach, Timing};
 use crate::rib::filter::Filter;
 use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
 
@@ -173,6 +174,8 @@ pub struct PeerConfig {
     pub graceful_restart: PeerRestart,
     /// How often our own AS may stand in a path that we accept.
     pub allow_own_as: u8,
+    /// BFD with this peer, which the edge runs; `None`: only BGP's own timers watch.
+    pub bfd: Option<PeerBfd>,
     /// The most paths per family that the peer may send, also rejected ones. With one more the
     /// session ends, and the peer has to wait (RFC 4486 §4).
     pub max_paths: Option<NonZeroU32>,
@@ -206,6 +209,7 @@ impl PeerConfig {
             export: Filter::own_routes(),
             graceful_restart: PeerRestart::default(),
             allow_own_as: 0,
+            bfd: None,
             max_paths: None,
         }
     }
@@ -301,6 +305,16 @@ impl Default for PeerRestart {
     fn default() -> Self {
         Self::Enabled { time: Duration::from_secs(120), stale: Duration::from_secs(360) }
     }
+}
+
+/// BFD with one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerBfd {
+    /// How fast the failure of the path shall be seen.
+    pub timing: Timing,
+    /// Whether routers may lie between. What the peer does must match: a router takes a neighbour
+    /// on its link for [`Reach::SingleHop`], whatever TTL the BGP session has.
+    pub reach: Reach,
 }
 
 /// The attributes of a prefix that we originate. The next hop is ourselves, by session.

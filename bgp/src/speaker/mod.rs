@@ -26,10 +26,10 @@ mod up_down;
 
 pub use crate::session::State;
 pub use config::{
-    Admin, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password, PeerConfig,
-    PeerName, PeerRestart, Reflection, Start, Ttl,
+    Admin, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password, PeerBfd,
+    PeerConfig, PeerName, PeerRestart, Reflection, Start, Ttl,
 };
-pub use event::{ConnId, Input, NextHopVia, Output, Route};
+pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
     PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,
@@ -135,7 +135,7 @@ impl Speaker {
             Input::Received { conn, bytes } => self.receive(now, conn, bytes),
             Input::Waiting { conn } => self.still_alive(now, conn),
             Input::Closed { conn, error } => self.closed(now, conn, error),
-            Input::PeerUnreachable { peer } => self.unreachable(now, &peer),
+            Input::PeerUnreachable { peer, failure } => self.unreachable(now, &peer, &failure),
         }
         self.after(now);
     }

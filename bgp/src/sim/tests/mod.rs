@@ -1,6 +1,7 @@
 //! What speakers do together.
 
 mod basics;
+mod bfd;
 mod changes;
 mod groups;
 mod oracle;
