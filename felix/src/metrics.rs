@@ -1,6 +1,7 @@
 //! Numbers for Prometheus. One registry of our own; names are those of Calico's Felix where the meaning is the same, so
 //! that dashboards keep working, and `ocicat_` elsewhere.
 
+use ocicat_bgp::bfd::{SessionSnapshot, State as BfdState};
 use ocicat_bgp::speaker::{PeerSnapshot, State as SessionState};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -48,6 +49,15 @@ pub struct Metrics {
     /// Times that somebody else had changed what is ours.
     pub drift_repairs: IntCounter,
     peers: PeerMetrics,
+    bfd: BfdMetrics,
+}
+
+#[derive(Clone)]
+struct BfdMetrics {
+    up: IntGaugeVec,
+    down: IntCounterVec,
+    packets: IntCounterVec,
+    gap: IntGaugeVec,
 }
 
 #[derive(Clone)]
@@ -103,6 +113,7 @@ impl Default for Metrics {
                 "Times that somebody else had changed our table or routes, and we changed them back.",
             ),
             peers: PeerMetrics::new(&make),
+            bfd: BfdMetrics::new(&make),
             registry: make.registry,
         }
     }
@@ -112,6 +123,11 @@ impl Metrics {
     /// Takes in the state of every peer; peers that are not there any more vanish.
     pub fn set_peers(&self, peers: &[PeerSnapshot]) {
         self.peers.set(peers);
+    }
+
+    /// Takes in the state of every BFD session.
+    pub fn set_bfd(&self, sessions: &[SessionSnapshot]) {
+        self.bfd.set(sessions);
     }
 
     /// The text form that Prometheus reads.
@@ -209,6 +225,55 @@ impl PeerMetrics {
             ] {
                 let labels = [peer.name.as_str(), direction, kind];
                 self.messages.with_label_values(&labels).inc_by(count);
+            }
+        }
+    }
+}
+
+impl BfdMetrics {
+    fn new(make: &Maker) -> Self {
+        Self {
+            up: make.gauges(
+                "ocicat_bfd_session_up",
+                "1 when BFD says that the path forwards.",
+                &["peer"],
+            ),
+            down: make.counters(
+                "ocicat_bfd_session_down_total",
+                "How often the path failed while the BFD session was up.",
+                &["peer"],
+            ),
+            packets: make.counters(
+                "ocicat_bfd_packets_total",
+                "BFD packets sent, received and discarded (wrong TTL, interface or address).",
+                &["peer", "kind"],
+            ),
+            gap: make.gauges(
+                "ocicat_bfd_longest_gap_microseconds",
+                "The longest silence of the peer since its BFD session came up.",
+                &["peer"],
+            ),
+        }
+    }
+
+    fn set(&self, sessions: &[SessionSnapshot]) {
+        self.up.reset();
+        self.gap.reset();
+        self.down.reset();
+        self.packets.reset();
+        for session in sessions {
+            let name = session.name.as_str();
+            let up = session.state == BfdState::Up;
+            self.up.with_label_values(&[name]).set(i64::from(up));
+            self.down.with_label_values(&[name]).inc_by(session.flaps);
+            let gap = u64::try_from(session.longest_gap.as_micros()).unwrap_or(u64::MAX);
+            self.gap.with_label_values(&[name]).set(signed(gap));
+            for (kind, count) in [
+                ("sent", session.sent),
+                ("received", session.received),
+                ("discarded", session.discarded),
+            ] {
+                self.packets.with_label_values(&[name, kind]).inc_by(count);
             }
         }
     }

@@ -32,6 +32,8 @@ pub struct World {
     pub bgp_configurations: BTreeMap<String, BgpConfigurationSpec>,
     /// BGP peers by name.
     pub bgp_peers: BTreeMap<String, BgpPeerSpec>,
+    /// The annotation [`BFD_ANNOTATION`] of BGP peers that have it, by name.
+    pub bgp_peer_bfd: BTreeMap<String, String>,
     /// BGP filters by name.
     pub bgp_filters: BTreeMap<String, BgpFilterSpec>,
     /// Address pools by name.
@@ -41,6 +43,9 @@ pub struct World {
     problems: BTreeMap<String, Vec<Problem>>,
     dirty: Dirty,
 }
+
+/// The annotation of a BGPPeer that asks for BFD.
+pub const BFD_ANNOTATION: &str = "bgp.ocicat.io/bfd";
 
 /// What has changed since the plans were made.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -64,6 +69,7 @@ impl World {
             index: Index::default(),
             bgp_configurations: BTreeMap::new(),
             bgp_peers: BTreeMap::new(),
+            bgp_peer_bfd: BTreeMap::new(),
             bgp_filters: BTreeMap::new(),
             ip_pools: BTreeMap::new(),
             own_pods: BTreeMap::new(),
@@ -118,8 +124,13 @@ impl World {
                 self.dirty.peering = true;
                 self.bgp_configurations.insert(key.name, spec);
             }
-            Object::BgpPeer(Resource { spec, .. }) => {
+            Object::BgpPeer(Resource { spec, metadata }) => {
                 self.dirty.peering = true;
+                let annotations = metadata.annotations.unwrap_or_default();
+                match annotations.get(BFD_ANNOTATION) {
+                    Some(text) => self.bgp_peer_bfd.insert(key.name.clone(), text.clone()),
+                    None => self.bgp_peer_bfd.remove(&key.name),
+                };
                 self.bgp_peers.insert(key.name, spec);
             }
             Object::BgpFilter(Resource { spec, .. }) => {
@@ -151,7 +162,10 @@ impl World {
             Kind::BgpConfiguration => {
                 self.dirty.peering |= self.bgp_configurations.remove(name).is_some();
             }
-            Kind::BgpPeer => self.dirty.peering |= self.bgp_peers.remove(name).is_some(),
+            Kind::BgpPeer => {
+                self.bgp_peer_bfd.remove(name);
+                self.dirty.peering |= self.bgp_peers.remove(name).is_some();
+            }
             Kind::BgpFilter => self.dirty.peering |= self.bgp_filters.remove(name).is_some(),
             Kind::IpPool => {
                 let there = self.ip_pools.remove(name).is_some();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use ocicat_cni::daemon::{Refusal, Response};
-use ocicat_felix::api::{CheckView, PeerRow, PlanView, PolicyView, Query, RouteRow};
+use ocicat_felix::api::{BfdRow, CheckView, PeerRow, PlanView, PolicyView, Query, RouteRow};
 use ocicat_felix::explain::Explanation;
 use ocicat_felix::inventory::Inventory;
 use ocicat_felix::tables;
@@ -65,6 +65,12 @@ pub(super) fn print<T: Serialize>(
 pub(super) fn peers(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
     let rows: Vec<PeerRow> = ask(socket, &Query::BgpPeers)?;
     print(output, &rows, |rows| tables::peers(rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn bfd(socket: &Path, output: Output) -> anyhow::Result<ExitCode> {
+    let rows: Vec<BfdRow> = ask(socket, &Query::BgpBfd)?;
+    print(output, &rows, |rows| tables::bfd(rows))?;
     Ok(ExitCode::SUCCESS)
 }
 

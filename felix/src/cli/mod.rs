@@ -70,6 +70,11 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// BFD with the peers: whether the paths to them forward, and how fast a failure is seen
+    Bfd {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Every path to every prefix, and why it is used or not
     Routes {
         /// Only this prefix
@@ -145,6 +150,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             agent::run(args.config.as_deref(), args.options)
         }
         Command::Bgp(BgpCommand::Peers { output }) => ask::peers(socket, output),
+        Command::Bgp(BgpCommand::Bfd { output }) => ask::bfd(socket, output),
         Command::Bgp(BgpCommand::Routes { prefix, output }) => ask::routes(socket, prefix, output),
         Command::Policy(PolicyCommand::Show { pod, output }) => ask::policy(socket, pod, output),
         Command::Explain(args) => {

@@ -10,6 +10,7 @@ use ocicat_cni::daemon::{RefusalCode, Response};
 use ocicat_policy::{Direction, GroupId, PodKey, Table, Transport, Verdict};
 use tokio::sync::oneshot;
 
+use super::bfd;
 use super::endpoints::{answer, refuse};
 use super::{Daemon, Request, Wanted};
 use crate::api::{
@@ -38,6 +39,10 @@ impl Daemon {
             Query::BgpPeers => self.ask_speaker(reply, async |speaker| {
                 let peers = speaker.peers().await?;
                 Ok(Answer::Peers(peers.iter().map(peer_row).collect()))
+            }),
+            Query::BgpBfd => self.ask_speaker(reply, async |speaker| {
+                let sessions = speaker.bfd().await?;
+                Ok(Answer::Bfd(sessions.iter().map(bfd::row).collect()))
             }),
             Query::BgpRoutes => self.ask_speaker(reply, async |speaker| {
                 let mut rows = Vec::new();
@@ -211,6 +216,9 @@ impl Daemon {
                 tokio::spawn(async move {
                     if let Ok(peers) = speaker.peers().await {
                         metrics.set_peers(&peers);
+                    }
+                    if let Ok(sessions) = speaker.bfd().await {
+                        metrics.set_bfd(&sessions);
                     }
                     answer(reply, &Response::Result(()));
                 });

@@ -4,6 +4,7 @@
 //! Field names and meaning are Calico's: what a configured peer tells us is accepted, it hears of our own prefixes alone,
 //! and filters change both. What is configured and cannot be honoured is a problem, never silence.
 
+mod bfd;
 mod filter;
 mod peer;
 mod settings;

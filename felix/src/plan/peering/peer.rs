@@ -8,11 +8,11 @@ use ocicat_bgp::speaker::{NextHopMode, Password, PeerConfig, PeerName, Reflectio
 use ocicat_policy::expression::Expression;
 
 use super::settings::Settings;
-use super::{common_addresses, dial, duration, filter, restart_time};
+use super::{bfd, common_addresses, dial, duration, filter, restart_time};
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
-use crate::world::{Node, World};
+use crate::world::{BFD_ANNOTATION, Node, World};
 
 /// Calico never limits a peer to its own link.
 pub(super) fn multihop() -> Ttl {
@@ -187,6 +187,7 @@ impl Reader<'_> {
         }
         self.timers(peer);
         self.password(peer);
+        self.bfd(peer);
         if spec.reachable_by.is_some() {
             self.report("spec.reachableBy", "not honoured by this version");
         }
@@ -208,6 +209,18 @@ impl Reader<'_> {
                 Ok(restart) => peer.graceful_restart = restart,
                 Err(message) => self.report("spec.maxRestartTime", message + "; 120 s is used"),
             }
+        }
+    }
+
+    /// A peer whose annotation cannot be read has its session, without BFD.
+    fn bfd(&mut self, peer: &mut PeerConfig) {
+        let Some(text) = self.world.bgp_peer_bfd.get(&self.key.name) else { return };
+        match bfd::parse(text) {
+            Ok(bfd) => peer.bfd = bfd,
+            Err(message) => self.report(
+                &format!("metadata.annotations[{}]", BFD_ANNOTATION),
+                message + "; the session runs without BFD",
+            ),
         }
     }
 
