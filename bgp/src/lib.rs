@@ -4,8 +4,9 @@
 //! - [`session`]: from the configuration of a peer to agreed terms, and back down.
 //! - [`rib`]: what peers told us, what we chose, what we tell them.
 //! - [`speaker`]: the boundary; configuration, bytes and time in, bytes and routes out. No I/O.
+//! - [`bfd`]: whether the path to a peer forwards, asked many times a second. No I/O either.
 //! - [`sim`]: whole speakers in virtual time, the main test bed.
-//! - `net` (feature `tokio`): the edge that owns sockets and the clock.
+//! - `net`, `bfd::net` (feature `tokio`): the edges, a thread each, that own sockets and the clock.
 //!
 //! # Standards
 //!
@@ -25,7 +26,7 @@
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
 //! | 9494 long-lived | not | | |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
-//! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too |
+//! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too; BFD down goes in a hard reset to peers with RFC 8538 |
 //! | 8212 default reject | not | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
 //! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, sent only if a filter adds it |
@@ -34,6 +35,10 @@
 //! | 7911 ADD-PATH | partly | [`wire`], `rib::path` | stored per path identifier, not negotiated |
 //! | 8654 long messages | partly | [`wire`] | not negotiated |
 //! | 2385, 5082 | edge | `net` | |
+//! | 5880 BFD | asynchronous mode | [`bfd`] | no authentication (a packet that has one is discarded), no echo function, no demand mode of our own; C = 0 |
+//! | 5881 single hop | done | [`bfd`] | a session is bound to the peer's address beside its discriminator |
+//! | 5882 use of BFD | done | [`bfd`], `speaker::up_down` | §4.1: BGP does not wait for BFD; §8: AdminDown is said for 40 ms, not for a detection time |
+//! | 5883 multihop | done | [`bfd`] | without authentication, which §6 asks for across networks of others |
 //! | 5065, 9234 | not | | |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold

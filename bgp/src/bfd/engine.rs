@@ -165,7 +165,7 @@ impl Engine {
         }
         let mut actions = Actions::default();
         session.receive(now, &packet, &mut self.jitter, &mut |action| actions.push(action));
-        self.carry_out(id, actions);
+        self.carry_out(id, &actions);
     }
 
     /// Fires every deadline that is due. Datagrams that have come already are to be handed over
@@ -182,7 +182,7 @@ impl Engine {
             session.wake = None;
             let mut actions = Actions::default();
             session.fire(now, &mut self.jitter, &mut |action| actions.push(action));
-            self.carry_out(id, actions);
+            self.carry_out(id, &actions);
         }
     }
 
@@ -251,12 +251,12 @@ impl Engine {
         self.by_peer.remove(&(session.config.peer, id));
         let mut actions = Actions::default();
         session.disable(now, &mut |action| actions.push(action));
-        self.carry_out(id, actions);
+        self.carry_out(id, &actions);
     }
 
-    fn carry_out(&mut self, id: Discriminator, actions: Actions) {
+    fn carry_out(&mut self, id: Discriminator, actions: &Actions) {
         let Some(session) = self.sessions.get(&id) else { return };
-        for action in actions.0.into_iter().flatten() {
+        for action in actions.0.iter().flatten().copied() {
             let output = match action {
                 Action::Transmit(packet) => Output::Transmit { session: id, bytes: packet.emit() },
                 Action::Up => Output::Event(Event::Up { session: session.name.clone() }),

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::bfd::Fate;
-use crate::speaker::{Input, PathFailure, Start};
+use crate::bfd::{Fate, Reach, Timing};
+use crate::speaker::{Input, PathFailure, PeerBfd, Start};
 
 fn pair() -> Simulation {
     network(1, configs(&[65001, 65002], &[(0, 1)]))
@@ -62,4 +62,19 @@ fn the_end_of_the_old_daemons_bfd_does_not_end_the_new_ones_session() {
     let now = sim.now();
     path_fails(&mut sim, Fate::Shared, now);
     assert_ne!(state(&sim, 0, 1), State::Established, "that was the new one's");
+}
+
+#[test]
+fn putting_bfd_on_a_peer_or_taking_it_off_does_not_touch_the_session() {
+    let wanted = configs(&[65001, 65002], &[(0, 1)]);
+    let mut sim = network(1, wanted.clone());
+    let watch = PeerBfd { timing: Timing::default(), reach: Reach::SingleHop };
+    for bfd in [Some(watch), None] {
+        let mut config = wanted[0].clone();
+        config.peers.get_mut(&name(1)).unwrap().bfd = bfd;
+        sim.with(0, |speaker, now| speaker.configure(now, config));
+        sim.run_until_quiet();
+        assert_eq!(state(&sim, 0, 1), State::Established);
+        assert_eq!(sim.node(0).speaker.peers(sim.now())[0].flaps, 0);
+    }
 }
