@@ -4,8 +4,9 @@
 //! - [`session`]: from the configuration of a peer to agreed terms, and back down.
 //! - [`rib`]: what peers told us, what we chose, what we tell them.
 //! - [`speaker`]: the boundary; configuration, bytes and time in, bytes and routes out. No I/O.
+//! - [`bfd`]: whether the path to a peer forwards, asked many times a second. No I/O either.
 //! - [`sim`]: whole speakers in virtual time, the main test bed.
-//! - `net` (feature `tokio`): the edge that owns sockets and the clock.
+//! - `net`, `bfd::net` (feature `tokio`): the edges, a thread each, that own sockets and the clock.
 //!
 //! # Standards
 //!
@@ -25,7 +26,7 @@
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
 //! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
-//! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too |
+//! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too; BFD down goes in a hard reset to peers with RFC 8538 |
 //! | unnumbered, dynamic peers | core | `speaker::found` | a router is known by its advertisement or its connection; who listens for advertisements is the edge, later |
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
 //! | 8212 default reject | by filters | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate; whoever wants it appends rules that reject |
@@ -36,12 +37,17 @@
 //! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | the limit on paths told is by count, chosen one after the other by the decision process |
 //! | 8654 long messages | done | `session::negotiate` | always offered |
 //! | 2385, 5082 | edge | `net` | |
+//! | 5880 BFD | asynchronous mode | [`bfd`] | no authentication (a packet that has one is discarded), no echo function, no demand mode of our own; C = 0 |
+//! | 5881 single hop | done | [`bfd`] | a session is bound to the peer's address beside its discriminator |
+//! | 5882 use of BFD | done | [`bfd`], `speaker::up_down` | §4.1: BGP does not wait for BFD; §8: AdminDown is said for 40 ms, not for a detection time |
+//! | 5883 multihop | done | [`bfd`] | without authentication, which §6 asks for across networks of others |
 //! | 5065, 9234 | not | | |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
 //! waits only after errors; after a lost connection or a Cease the peer may come back at once, and we
 //! dial again after the connect retry time.
 
+pub mod bfd;
 #[cfg(feature = "tokio")]
 pub mod net;
 pub mod rib;

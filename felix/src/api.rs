@@ -20,6 +20,8 @@ pub enum Query {
         /// Its name.
         name: String,
     },
+    /// BFD with the peers; answered with a list of [`BfdRow`].
+    BgpBfd,
     /// What the speaker knows; answered with a list of [`RouteRow`].
     BgpRoutes(bgp::RouteQuery),
     /// Why a prefix goes where it goes; answered with [`bgp::RouteView`].
@@ -80,6 +82,62 @@ pub struct PeerRow {
     pub capabilities: Vec<String>,
     /// Messages heard and sent.
     pub messages: Messages,
+}
+
+/// BFD with a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdRow {
+    /// The peer's name in the configuration.
+    pub peer: String,
+    /// Its address.
+    pub address: String,
+    /// `single-hop` or `multihop`.
+    pub reach: String,
+    /// State of the session (RFC 5880 §6.2).
+    pub state: String,
+    /// How long it has been so, in seconds.
+    pub since_seconds: u64,
+    /// The state that the peer told last.
+    pub remote_state: String,
+    /// Our name of the session.
+    pub local_discriminator: u32,
+    /// The peer's name of it, while it is heard.
+    pub remote_discriminator: Option<u32>,
+    /// Time between our packets before jitter; absent while none are sent.
+    pub transmit_microseconds: Option<u64>,
+    /// Silence for so long ends the session; absent until the peer was heard.
+    pub detect_microseconds: Option<u64>,
+    /// How many of our packets the peer may miss.
+    pub multiplier: u8,
+    /// How many of the peer's packets we may miss; 0 until it was heard.
+    pub remote_multiplier: u8,
+    /// Whether the peer's BFD outlives its BGP speaker (the C bit).
+    pub control_plane_independent: bool,
+    /// How often the path failed while the session was up.
+    pub flaps: u64,
+    /// Why the session was last lost.
+    pub last_down: Option<String>,
+    /// How long ago that was, in seconds.
+    pub last_down_seconds: Option<u64>,
+    /// The longest silence of the peer since the session came up.
+    pub longest_gap_microseconds: u64,
+    /// Packets by what became of them.
+    pub packets: BfdPackets,
+    /// What keeps packets from being sent or heard.
+    pub error: Option<String>,
+}
+
+/// Packets of a BFD session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdPackets {
+    /// Sent.
+    pub sent: u64,
+    /// Taken in.
+    pub received: u64,
+    /// Of the peer, but not acceptable (TTL, interface, address).
+    pub discarded: u64,
 }
 
 /// Messages of a peer.
@@ -202,6 +260,8 @@ pub enum Answer {
     Peers(Vec<PeerRow>),
     /// To [`Query::BgpPeer`].
     Peer(Box<bgp::PeerView>),
+    /// To [`Query::BgpBfd`].
+    Bfd(Vec<BfdRow>),
     /// To [`Query::BgpRoutes`].
     Routes(Vec<RouteRow>),
     /// To [`Query::BgpRoute`].

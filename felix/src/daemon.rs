@@ -5,6 +5,7 @@
 //! before the datastore has told everything and the kernel was read, so that a restart changes no packet's fate.
 
 mod answers;
+mod bfd;
 mod drain;
 mod endpoints;
 mod kernel;

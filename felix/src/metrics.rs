@@ -1,6 +1,7 @@
 //! Numbers for Prometheus. One registry of our own; names are those of Calico's Felix where the meaning is the same, so
 //! that dashboards keep working, and `ocicat_` elsewhere.
 
+use ocicat_bgp::bfd::{SessionSnapshot, State as BfdState};
 use ocicat_bgp::speaker::{PeerName, PeerSnapshot, State as SessionState};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -53,6 +54,15 @@ pub struct Metrics {
     /// Whether the node has taken leave of its peers: 0 no, 1 on the way, 2 yes.
     pub drained: IntGauge,
     peers: PeerMetrics,
+    bfd: BfdMetrics,
+}
+
+#[derive(Clone)]
+struct BfdMetrics {
+    up: IntGaugeVec,
+    down: IntCounterVec,
+    packets: IntCounterVec,
+    gap: IntGaugeVec,
 }
 
 /// How a peer is counted.
@@ -138,6 +148,7 @@ impl Default for Metrics {
                 "0 when peers are told our routes, 1 while they are asked to choose others, 2 when they are told none.",
             ),
             peers: PeerMetrics::new(&make),
+            bfd: BfdMetrics::new(&make),
             registry: make.registry,
         }
     }
@@ -151,6 +162,11 @@ impl Metrics {
         group_of: impl Fn(&PeerName) -> (PeerGroup, Detail),
     ) {
         self.peers.set(peers, group_of);
+    }
+
+    /// Takes in the state of every BFD session.
+    pub fn set_bfd(&self, sessions: &[SessionSnapshot]) {
+        self.bfd.set(sessions);
     }
 
     /// The text form that Prometheus reads.
@@ -289,6 +305,55 @@ fn prefixes(peer: &PeerSnapshot) -> impl Iterator<Item = (&'static str, &'static
             (name, "advertised", signed(family.advertised)),
         ]
     })
+}
+
+impl BfdMetrics {
+    fn new(make: &Maker) -> Self {
+        Self {
+            up: make.gauges(
+                "ocicat_bfd_session_up",
+                "1 when BFD says that the path forwards.",
+                &["peer"],
+            ),
+            down: make.counters(
+                "ocicat_bfd_session_down_total",
+                "How often the path failed while the BFD session was up.",
+                &["peer"],
+            ),
+            packets: make.counters(
+                "ocicat_bfd_packets_total",
+                "BFD packets sent, received and discarded (wrong TTL, interface or address).",
+                &["peer", "kind"],
+            ),
+            gap: make.gauges(
+                "ocicat_bfd_longest_gap_microseconds",
+                "The longest silence of the peer since its BFD session came up.",
+                &["peer"],
+            ),
+        }
+    }
+
+    fn set(&self, sessions: &[SessionSnapshot]) {
+        self.up.reset();
+        self.gap.reset();
+        self.down.reset();
+        self.packets.reset();
+        for session in sessions {
+            let name = session.name.as_str();
+            let up = session.state == BfdState::Up;
+            self.up.with_label_values(&[name]).set(i64::from(up));
+            self.down.with_label_values(&[name]).inc_by(session.flaps);
+            let gap = u64::try_from(session.longest_gap.as_micros()).unwrap_or(u64::MAX);
+            self.gap.with_label_values(&[name]).set(signed(gap));
+            for (kind, count) in [
+                ("sent", session.sent),
+                ("received", session.received),
+                ("discarded", session.discarded),
+            ] {
+                self.packets.with_label_values(&[name, kind]).inc_by(count);
+            }
+        }
+    }
 }
 
 fn signed(count: u64) -> i64 {

@@ -11,7 +11,7 @@ use ocicat_bgp::speaker::Verdict;
 use ocicat_bgp::wire::Family;
 use ocicat_bgp::wire::PeerKind;
 
-use crate::api::{PeerRow, PolicyView, RouteRow};
+use crate::api::{BfdRow, PeerRow, PolicyView, RouteRow};
 use crate::dataplane::{RouteKind, Routes};
 use crate::explain::Explanation;
 
@@ -137,6 +137,45 @@ pub fn routes(rows: &[RouteRow]) -> String {
         ]);
     }
     finish(&table)
+}
+
+/// BFD with the peers.
+pub fn bfd(rows: &[BfdRow]) -> String {
+    let mut table = table([
+        "PEER",
+        "ADDRESS",
+        "STATE",
+        "FOR",
+        "SEND",
+        "DETECT",
+        "LONGEST GAP",
+        "FLAPS",
+        "LAST DOWN",
+    ]);
+    let time = |micros: Option<u64>| micros.map_or_else(|| "-".to_owned(), milliseconds_text);
+    for row in rows {
+        let down = row.error.as_ref().or(row.last_down.as_ref());
+        table.add_row([
+            row.peer.clone(),
+            row.address.clone(),
+            row.state.clone(),
+            duration_text(Duration::from_secs(row.since_seconds)),
+            time(row.transmit_microseconds),
+            time(row.detect_microseconds),
+            milliseconds_text(row.longest_gap_microseconds),
+            row.flaps.to_string(),
+            down.cloned().unwrap_or_default(),
+        ]);
+    }
+    finish(&table)
+}
+
+/// `50ms`, `87.4ms`.
+fn milliseconds_text(micros: u64) -> String {
+    match (micros / 1000, micros % 1000 / 100) {
+        (whole, 0) => format!("{whole}ms"),
+        (whole, tenths) => format!("{whole}.{tenths}ms"),
+    }
 }
 
 /// A pod's policy.

@@ -15,11 +15,12 @@ struct Package {
     package: &'static str,
 }
 
-const PACKAGES: [Package; 4] = [
+const PACKAGES: [Package; 5] = [
     Package { program: "ip", package: "iproute2" },
     Package { program: "nft", package: "nftables" },
     Package { program: "gobgpd", package: "gobgpd" },
     Package { program: "bird", package: "bird2" },
+    Package { program: "vtysh", package: "frr" },
 ];
 
 /// Fails with advice unless we are root: namespaces, routes and nftables need it.

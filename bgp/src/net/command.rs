@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use crate::bfd::SessionSnapshot;
 use crate::speaker::{
     AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
 };
@@ -13,8 +14,8 @@ pub(super) enum Command {
     Configure(Box<Config>),
     Originate(Prefix, Originated),
     Withdraw(Prefix),
-    PeerUnreachable(PeerName),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
     Routes { family: Family, from: u32, answer: oneshot::Sender<Page> },
     Advertised(PeerName, Family, oneshot::Sender<Vec<(Prefix, AttributeSnapshot)>>),
     Route(Prefix, oneshot::Sender<Option<RouteSnapshot>>),

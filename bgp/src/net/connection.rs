@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -84,6 +85,17 @@ impl Connection {
             } else if error.kind() != ErrorKind::Interrupted {
                 return Read::Ended(Some(error));
             }
+        }
+    }
+
+    /// Whether the peer's end of the connection is closed, or the connection broken, though what
+    /// came before that may not all have been read.
+    pub(super) fn was_ended_by_peer(&self) -> bool {
+        let ready = pin!(self.stream.ready(Interest::READABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
         }
     }
 
@@ -230,6 +242,22 @@ mod tests {
         drop(theirs);
         tokio::time::timeout(LIMIT, signals.recv()).await.unwrap().unwrap();
         assert!(matches!(connection.read(&mut buffer), Read::Ended(None)));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_seen_before_all_is_read() {
+        let (ours, mut theirs) = pair().await;
+        let (bell, _signals) = mpsc::unbounded_channel();
+        let connection = Connection::new(ConnId(1), ours, &bell);
+        theirs.write_all(&[1; 1000]).await.unwrap();
+        assert!(!connection.was_ended_by_peer());
+        drop(theirs);
+        let seen = async {
+            while !connection.was_ended_by_peer() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, seen).await.unwrap();
     }
 
     #[tokio::test]

@@ -17,6 +17,8 @@ use super::event::{Event, EventQueue};
 use super::listen::{Listeners, Outcome};
 use super::signal::{Ready, Signal};
 use super::socket;
+use super::watch::{self, Watch};
+use crate::bfd;
 use crate::session::State;
 use crate::speaker::{
     Arrival, Config, ConnId, Input, Output, PeerConfig, PeerName, Refused, Speaker,
@@ -48,6 +50,7 @@ pub(super) struct Driver {
     /// Addresses whose connections were refused since the last configuration.
     strangers: BTreeSet<IpAddr>,
     events: EventQueue,
+    watch: Watch,
     commands: UnboundedReceiver<Command>,
     signals: UnboundedReceiver<Signal>,
     bell: UnboundedSender<Signal>,
@@ -57,7 +60,7 @@ pub(super) struct Driver {
 
 /// The crate's only clock.
 #[expect(clippy::disallowed_methods, reason = "the edge is where time enters the core")]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
@@ -83,6 +86,7 @@ impl Driver {
             buffer: vec![0; READ_TURN],
             strangers: BTreeSet::new(),
             events: EventQueue::new(events),
+            watch: Watch::new(bell.clone()),
             commands,
             signals,
             bell,
@@ -92,6 +96,9 @@ impl Driver {
 
     /// Runs until told to stop, or until every handle is gone.
     pub(super) async fn run(mut self) {
+        // Before we dial: a peer's BFD session with our earlier life has to fall before the BGP
+        // session of this one stands.
+        self.watch.configure(&self.config);
         self.open_listeners();
         self.drain_outputs();
         loop {
@@ -150,7 +157,24 @@ impl Driver {
             Signal::Ready(Ready::Write(conn)) => self.writable.push_back(conn),
             Signal::Ready(Ready::Accept(address)) => self.accept(address),
             Signal::Dialled(conn, result) => self.dialled(conn, result),
+            Signal::Bfd(event) => self.bfd(event),
         }
+    }
+
+    /// BFD has news: a failure of the path ends the session, unless the peer's own end came first
+    /// and only waits to be read behind its routes.
+    fn bfd(&mut self, event: bfd::Event) {
+        watch::log(&event);
+        let Some((peer, failure)) = watch::failure(event) else { return };
+        let conn = self.speaker.connection(&peer);
+        let ended = conn
+            .and_then(|conn| self.connections.get(&conn))
+            .is_some_and(Connection::was_ended_by_peer);
+        if ended && failure.fate == bfd::Fate::Shared {
+            return;
+        }
+        self.speaker.handle(now(), Input::PeerUnreachable { peer, failure });
+        self.drain_outputs();
     }
 
     fn command(&mut self, command: Option<Command>) -> Option<Goodbye> {
@@ -163,17 +187,16 @@ impl Driver {
                 self.config = (*config).clone();
                 self.strangers.clear();
                 self.open_listeners();
+                self.watch.configure(&self.config);
                 self.speaker.configure(now, *config);
             }
             Some(Command::Originate(prefix, originated)) => {
                 self.speaker.originate(now, prefix, &originated);
             }
             Some(Command::Withdraw(prefix)) => self.speaker.withdraw(now, prefix),
-            Some(Command::PeerUnreachable(peer)) => {
-                self.speaker.handle(now, Input::PeerUnreachable { peer });
-            }
             // Whoever asked may have gone away since; then the answer is not needed.
             Some(Command::Peers(answer)) => drop(answer.send(self.speaker.peers(now))),
+            Some(Command::Bfd(answer)) => self.watch.snapshot(answer),
             Some(Command::Routes { family, from, answer }) => {
                 drop(answer.send(self.speaker.routes(family, from, ROUTES_PER_TURN)));
             }
@@ -393,6 +416,8 @@ impl Driver {
     /// A restart drops the connections without a word, so that the peers keep our routes
     /// (RFC 4724); the end tells them first.
     async fn stop(mut self, goodbye: Goodbye) {
+        // First, so that no peer takes the end of BFD for a failure of the path.
+        self.watch.stop();
         match goodbye {
             Goodbye::Restart => {}
             Goodbye::Cease(text) => {

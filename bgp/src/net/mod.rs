@@ -15,6 +15,7 @@ mod event;
 mod listen;
 mod signal;
 mod socket;
+mod watch;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -22,6 +23,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bfd::SessionSnapshot;
 use crate::speaker::{
     AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
 };
@@ -30,6 +32,7 @@ use command::Command;
 use driver::Driver;
 
 pub use command::Goodbye;
+pub(crate) use driver::now;
 pub use event::Event;
 
 /// Batches of events that may wait for the daemon.
@@ -100,20 +103,20 @@ impl Handle {
         self.send(Command::Withdraw(prefix))
     }
 
-    /// Something below says that a peer is dead (BFD, the interface).
-    ///
-    /// # Errors
-    /// When the thread has ended.
-    pub fn peer_unreachable(&self, peer: PeerName) -> Result<(), Stopped> {
-        self.send(Command::PeerUnreachable(peer))
-    }
-
     /// Every peer as it is now.
     ///
     /// # Errors
     /// When the thread has ended.
     pub async fn peers(&self) -> Result<Vec<PeerSnapshot>, Stopped> {
         self.ask(Command::Peers).await
+    }
+
+    /// The BFD session of every peer that has one.
+    ///
+    /// # Errors
+    /// When the thread has ended, or that of BFD.
+    pub async fn bfd(&self) -> Result<Vec<SessionSnapshot>, Stopped> {
+        self.ask(Command::Bfd).await
     }
 
     /// Every prefix with all its paths, in no special order. Taken in slices between which the

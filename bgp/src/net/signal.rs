@@ -11,6 +11,7 @@ use std::task::{Wake, Waker};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::bfd;
 use crate::speaker::ConnId;
 
 /// What a socket has to say.
@@ -20,6 +21,8 @@ pub(super) enum Signal {
     Ready(Ready),
     /// An attempt to connect has ended.
     Dialled(ConnId, io::Result<TcpStream>),
+    /// BFD has news of a peer.
+    Bfd(bfd::Event),
 }
 
 /// What a socket is ready for.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
 use super::limit::MaxPaths;
+use crate::bfd::{Reach, Timing};
 use crate::rib::filter::Filter;
 use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
 
@@ -209,6 +210,8 @@ pub struct PeerConfig {
     pub graceful_restart: PeerRestart,
     /// How often our own AS may stand in a path that we accept.
     pub allow_own_as: u8,
+    /// BFD with this peer, which the edge runs; `None`: only BGP's own timers watch.
+    pub bfd: Option<PeerBfd>,
     /// The most paths per family that the peer may send.
     pub max_paths: Option<MaxPaths>,
     /// The most prefixes per family that we tell the peer; the rest waits until there is room.
@@ -251,6 +254,7 @@ impl PeerConfig {
             export: Filter::own_routes(),
             graceful_restart: PeerRestart::default(),
             allow_own_as: 0,
+            bfd: None,
             max_paths: None,
             max_advertised: None,
             add_path: AddPath::default(),
@@ -382,6 +386,16 @@ impl Default for PeerRestart {
     fn default() -> Self {
         Self::Enabled { time: Duration::from_secs(120), stale: Duration::from_secs(360) }
     }
+}
+
+/// BFD with one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerBfd {
+    /// How fast the failure of the path shall be seen.
+    pub timing: Timing,
+    /// Whether routers may lie between. What the peer does must match: a router takes a neighbour
+    /// on its link for [`Reach::SingleHop`], whatever TTL the BGP session has.
+    pub reach: Reach,
 }
 
 /// The attributes of a prefix that we originate. The next hop is ourselves, by session.

@@ -313,6 +313,7 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         import: Filter::reject_all(),
         export: Filter::reject_all(),
         allow_own_as: 0,
+        bfd: None,
         max_paths: None,
         max_advertised: None,
         ..config.clone()

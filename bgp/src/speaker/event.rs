@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::config::PeerName;
 use super::snapshot::DownReason;
+use crate::bfd::Fate;
 use crate::session::State;
 use crate::wire::{Family, PeerKind, Prefix};
 
@@ -49,10 +51,13 @@ pub enum Input<'a> {
         /// The system's words, or `None` when the peer closed in good order.
         error: Option<&'a str>,
     },
-    /// Something below says that the peer is dead (BFD, the interface).
+    /// BFD says that the path to the peer has failed. What follows is in the table of
+    /// [`crate::bfd`].
     PeerUnreachable {
         /// Whom.
         peer: PeerName,
+        /// What is known of the failure.
+        failure: PathFailure,
     },
     /// A router has advertised itself on a link (RFC 4861 §4.2).
     RouterFound {
@@ -61,6 +66,17 @@ pub enum Input<'a> {
         /// Its link-local address.
         address: Ipv6Addr,
     },
+}
+
+/// How BFD went down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathFailure {
+    /// Whether the peer's BFD could have died with its BGP speaker.
+    pub fate: Fate,
+    /// When the peer's BFD was last heard.
+    pub last_heard: Instant,
+    /// The reason, for the operator.
+    pub text: String,
 }
 
 /// What the edge shall do, or may want to know.

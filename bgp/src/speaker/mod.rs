@@ -33,9 +33,10 @@ pub use crate::session::State;
 pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};
 pub use config::{
     AddPath, Admin, Between, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated,
-    Password, PeerConfig, PeerName, PeerRange, PeerRestart, Receive, Reflection, Start, Ttl,
+    Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart, Receive, Reflection, Start,
+    Ttl,
 };
-pub use event::{ConnId, Input, NextHopVia, Output, Route};
+pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::Arrival;
 pub use limit::{LimitAction, MaxPaths};
 pub use snapshot::{
@@ -157,7 +158,7 @@ impl Speaker {
             Input::Received { conn, bytes } => self.receive(now, conn, bytes),
             Input::Waiting { conn } => self.still_alive(now, conn),
             Input::Closed { conn, error } => self.closed(now, conn, error),
-            Input::PeerUnreachable { peer } => self.unreachable(now, &peer),
+            Input::PeerUnreachable { peer, failure } => self.unreachable(now, &peer, &failure),
             Input::RouterFound { interface, address } => {
                 self.router_found(now, interface, address);
             }

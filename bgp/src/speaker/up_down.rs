@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::cause::{Cause, Fault};
 use super::{
-    AsOverride, LocalAs, LocalAsMode, PeerConfig, PeerRestart, Place, Reflection, RemovePrivate,
-    Speaker, Timer,
+    AsOverride, LocalAs, LocalAsMode, PathFailure, PeerConfig, PeerName, PeerRestart, Place,
+    Reflection, RemovePrivate, Speaker, Timer,
 };
+use crate::bfd::Fate;
 use crate::rib::Neighbor;
 use crate::rib::export::{LongLived, Policy};
 use crate::rib::filter::{Filter, Lookup};
@@ -301,12 +302,24 @@ impl Speaker {
         }
     }
 
-    /// Something below says that the peer is dead.
-    pub(super) fn unreachable(&mut self, now: Instant, name: &super::PeerName) {
+    /// BFD says that the path to the peer has failed; the table of [`crate::bfd`].
+    pub(super) fn unreachable(&mut self, now: Instant, name: &PeerName, failure: &PathFailure) {
         let Some(index) = self.names.get(name).copied() else { return };
         let Some(peer) = self.peers.get(&index) else { return };
-        let Some(direction) = peer.established() else { return };
-        let cause = Cause::cease(Cease::BfdDown, "the peer was reported unreachable");
+        let direction = match (peer.established(), failure.fate) {
+            // RFC 5882 §4.3.2: the restart that is waited for has taken BFD along.
+            (None, Fate::Shared) => return,
+            // RFC 5882 §4.3.1: whom we wait for does not forward.
+            (None, Fate::Independent) => {
+                self.timers.cancel(Timer::Restart(index));
+                return self.drop_retained(index);
+            }
+            (Some(_), Fate::Shared) if is_back_since(peer, failure.last_heard) => return,
+            (Some(direction), Fate::Shared | Fate::Independent) => direction,
+        };
+        let survives = peer.terms().is_some_and(Terms::survives_notification);
+        // RFC 8538 §3.1: a peer that would keep our routes through a NOTIFICATION must not.
+        let cause = Cause::cease(Cease::BfdDown, &failure.text).for_good(survives);
         self.event(now, Place { peer: index, direction }, Event::Stop, Some(&cause));
         debug_assert_ne!(
             self.peers.get(&index).map(|peer| peer.line(direction).state),
@@ -329,6 +342,13 @@ fn own_as(local_as: u32, config: &PeerConfig) -> Vec<u32> {
 /// A filter made ready, unless it is the one that was ready before.
 fn ready(before: Option<&Lookup>, filter: &Filter) -> Lookup {
     before.filter(|before| before.is_of(filter)).cloned().unwrap_or_else(|| filter.into())
+}
+
+/// Whether the session stands since the peer restarted, and BFD speaks of the daemon before that: a
+/// talk over TCP that is younger than the last packet says more than the silence since.
+fn is_back_since(peer: &Peer, last_heard: Instant) -> bool {
+    let helps = peer.terms().is_some_and(|terms| terms.restart.is_some());
+    helps && peer.flaps > 0 && peer.since > last_heard
 }
 
 /// The families whose paths outlive the session (RFC 4724 §4.2, RFC 8538 §4).

@@ -255,3 +255,38 @@ pub mod community {
     /// RFC 1997: do not advertise to external peers.
     pub const NO_EXPORT_SUBCONFED: u32 = 0xFFFF_FF03;
 }
+
+/// Bidirectional Forwarding Detection: registry "Bidirectional Forwarding Detection (BFD)
+/// Parameters", and UDP ports of "Service Name and Transport Protocol Port Number".
+pub mod bfd {
+    /// The only protocol version in use (RFC 5880 §4.1).
+    pub const VERSION: u8 = 1;
+    /// UDP port of sessions with a neighbour on the same link (RFC 5881 §4).
+    pub const SINGLE_HOP_PORT: u16 = 3784;
+    /// UDP port of sessions across routers (RFC 5883 §5).
+    pub const MULTIHOP_PORT: u16 = 4784;
+    /// Where the source port of a session must lie (RFC 5881 §4).
+    pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+    /// Diagnostic codes (RFC 5880 §4.1).
+    pub mod diagnostic {
+        /// No reason.
+        pub const NONE: u8 = 0;
+        /// Nothing was heard for the detection time.
+        pub const TIME_EXPIRED: u8 = 1;
+        /// The echo function failed.
+        pub const ECHO_FAILED: u8 = 2;
+        /// The neighbour said that it is down.
+        pub const NEIGHBOR_DOWN: u8 = 3;
+        /// The forwarding plane was reset.
+        pub const FORWARDING_RESET: u8 = 4;
+        /// The path is down, by another's word.
+        pub const PATH_DOWN: u8 = 5;
+        /// A part of a concatenated path is down.
+        pub const CONCATENATED_PATH_DOWN: u8 = 6;
+        /// The operator ended it.
+        pub const ADMIN_DOWN: u8 = 7;
+        /// A part of the reverse concatenated path is down.
+        pub const REVERSE_CONCATENATED_PATH_DOWN: u8 = 8;
+    }
+}

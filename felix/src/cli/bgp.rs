@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use ocicat_felix::api::bgp::{DrainView, Event, PeerView, RouteQuery, RouteView, Stage, Which};
-use ocicat_felix::api::{PeerRow, Query, RouteRow};
+use ocicat_felix::api::{BfdRow, PeerRow, Query, RouteRow};
 use ocicat_felix::tables;
 
 use super::ask::{PATIENCE, ask_within, connect, print, read};
@@ -24,6 +24,11 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
                 Event::SessionUp { .. } | Event::SessionDown { .. } | Event::Missed { .. } => true,
                 Event::RouteChanged { .. } | Event::RouteWithdrawn { .. } => false,
             })
+        }
+        BgpCommand::Bfd { output } => {
+            let rows: Vec<BfdRow> = ask_within(socket, &Query::BgpBfd, PATIENCE)?;
+            print(output, &rows, |rows| tables::bfd(rows))?;
+            Ok(ExitCode::SUCCESS)
         }
         BgpCommand::Peer { name, output } => {
             let view: PeerView = ask_within(socket, &Query::BgpPeer { name }, PATIENCE)?;

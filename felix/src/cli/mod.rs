@@ -75,6 +75,11 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// BFD with the peers: whether the paths to them forward, and how fast a failure is seen
+    Bfd {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Everything about one peer: configuration in force, what was agreed on, timers, counts, errors, history
     Peer {
         /// As in the list of peers

@@ -9,6 +9,7 @@ use ocicat_cni::daemon::{RefusalCode, Response};
 use ocicat_policy::{Direction, GroupId, PodKey, Table, Transport, Verdict};
 use tokio::sync::oneshot;
 
+use super::bfd;
 use super::endpoints::{answer, refuse};
 use super::{Daemon, Request, Wanted};
 use crate::api::{Answer, CheckView, PlanView, PolicyView, Query, RuleRow};
@@ -36,6 +37,10 @@ impl Daemon {
         match query {
             Query::BgpPeers => self.show_peers(reply),
             Query::BgpPeer { name } => self.show_peer(&name, reply),
+            Query::BgpBfd => self.ask_speaker(reply, async |speaker| {
+                let sessions = speaker.bfd().await?;
+                Ok(Answer::Bfd(sessions.iter().map(bfd::row).collect()))
+            }),
             Query::BgpRoutes(query) => self.show_routes(query, reply),
             Query::BgpRoute { prefix } => self.show_route(&prefix, reply),
             Query::BgpDrain { wait_seconds } => {
@@ -211,6 +216,9 @@ impl Daemon {
                 tokio::spawn(async move {
                     if let Ok(peers) = speaker.peers().await {
                         metrics.set_peers(&peers, group_of);
+                    }
+                    if let Ok(sessions) = speaker.bfd().await {
+                        metrics.set_bfd(&sessions);
                     }
                     answer(reply, &Response::Result(()));
                 });

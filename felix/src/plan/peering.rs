@@ -5,6 +5,7 @@
 //! and filters change both. What is configured and cannot be honoured is a problem, never silence.
 
 mod annotations;
+mod bfd;
 mod draft;
 mod drain;
 mod filter;

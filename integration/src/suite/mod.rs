@@ -3,6 +3,7 @@
 //! Each runs in a worker process of its own, with a run of its own, so that one which hangs or
 //! crashes leaves nothing behind and does not end the others.
 
+mod bfd;
 mod drift;
 mod input;
 mod interop;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::TESTS,
         operator::TESTS,
         restart::TESTS,
+        bfd::TESTS,
         drift::TESTS,
         nat::TESTS,
         input::TESTS,

@@ -3,6 +3,7 @@
 mod add_path;
 mod as_rules;
 mod basics;
+mod bfd;
 mod changes;
 mod found;
 mod groups;

@@ -147,15 +147,6 @@ fn a_peer_that_is_shut_down_here_is_neither_dialled_nor_accepted() {
 }
 
 #[test]
-fn bfd_takes_a_session_down_at_once() {
-    let mut sim = network(1, pair());
-    sim.with(0, |speaker, now| {
-        speaker.handle(now, crate::speaker::Input::PeerUnreachable { peer: name(1) });
-    });
-    assert_eq!(last_error(&sim, 0).1, Some((6, 10)));
-}
-
-#[test]
 fn bytes_that_wait_in_the_socket_keep_the_peer_alive() {
     use crate::speaker::Input;
     let mut sim = network(1, pair());

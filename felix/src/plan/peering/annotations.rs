@@ -36,6 +36,7 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("families", |text, peer| set(&mut peer.families, families(text))),
     ("multihop", |text, peer| set(&mut peer.ttl, hops(text).map(Ttl::Multihop))),
     ("graceful-restart", |text, peer| set(&mut peer.graceful_restart, restart(text))),
+    ("bfd", |text, peer| set(&mut peer.bfd, super::bfd::parse(text))),
     ("long-lived-stale-time", |text, peer| set(&mut peer.long_lived, interval(text).map(Some))),
     ("add-path-receive", |text, peer| set(&mut peer.add_path.receive, receive(text))),
     ("add-path-send", |text, peer| set(&mut peer.add_path.send, paths(text).map(Some))),

@@ -465,3 +465,21 @@ fn durations_are_read_as_kubernetes_writes_them() {
     }
     assert!(restart_time("2h").is_err());
 }
+
+#[test]
+fn an_annotation_puts_bfd_on_a_peer_and_one_that_cannot_be_read_is_a_problem() {
+    let mut objects = two_nodes();
+    objects.push(calico("BGPConfiguration", "default", json!({"nodeToNodeMeshEnabled": false})));
+    let with = |text: &str| {
+        let mut tor = calico("BGPPeer", "tor", json!({"peerIP": "172.16.1.1", "asNumber": 64500}));
+        tor["metadata"]["annotations"] = json!({"bgp.ocicat.io/bfd": text});
+        let objects = [objects.clone(), vec![tor]].concat();
+        let Peering { config, problems, .. } = plan(&world(&objects), Start::Cold);
+        let peers = config.unwrap().peers;
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        (peers.values().next().unwrap().bfd.map(|bfd| bfd.timing.multiplier.get()), problems)
+    };
+    assert_eq!(with("50ms x 4"), (Some(4), vec![]));
+    let problem = "BGPPeer tor: metadata.annotations[bgp.ocicat.io/bfd]: \"50ms\" is neither on, off nor like \"50ms x 3\"; ignored";
+    assert_eq!(with("50ms"), (None, vec![problem.to_owned()]));
+}
