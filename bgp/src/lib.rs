@@ -21,7 +21,7 @@
 //! | 5492, 9072, 6793 | done | [`wire`], `session::negotiate` | |
 //! | 2918 route refresh | answers | `rib::group` | never asks: rejected paths are kept, filters judge them again |
 //! | 7313 enhanced refresh | not | | not offered |
-//! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | |
+//! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | a peer that says that it restarted is waited for, for 15 s |
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
 //! | 9494 long-lived | not | | |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
