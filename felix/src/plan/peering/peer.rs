@@ -193,6 +193,9 @@ impl Reader<'_> {
         let filters = filter::compile(self.world, &self.key, &spec.filters, self.problems);
         peer.import = filters.import;
         peer.export = filters.export;
+        if self.own.cluster_id.is_some() && internal {
+            peer.export.rules.extend(filter::pod_networks(self.world));
+        }
     }
 
     fn timers(&mut self, peer: &mut PeerConfig) {
