@@ -59,6 +59,7 @@ struct PeerMetrics {
     last_error: IntGaugeVec,
     prefixes: IntGaugeVec,
     messages: IntCounterVec,
+    faults: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -159,6 +160,11 @@ impl PeerMetrics {
                 "Messages sent and received, by type.",
                 &["peer", "direction", "type"],
             ),
+            faults: make.counters(
+                "ocicat_bgp_update_faults_total",
+                "UPDATEs with an error that cost their routes or an attribute, and not the session.",
+                &["peer"],
+            ),
         }
     }
 
@@ -168,6 +174,7 @@ impl PeerMetrics {
         }
         self.flaps.reset();
         self.messages.reset();
+        self.faults.reset();
         for peer in peers {
             let name = peer.name.as_str();
             let up = peer.state == SessionState::Established;
@@ -175,6 +182,7 @@ impl PeerMetrics {
             self.state.with_label_values(&[name]).set(peer.state as i64 + 1);
             self.seconds.with_label_values(&[name]).set(signed(peer.since.as_secs()));
             self.flaps.with_label_values(&[name]).inc_by(peer.flaps);
+            self.faults.with_label_values(&[name]).inc_by(peer.faults);
             if let Some(reason) = &peer.last_error {
                 self.last_error.with_label_values(&[name, &reason.text]).set(1);
             }

@@ -289,6 +289,8 @@ fn peer_row(peer: &PeerSnapshot) -> PeerRow {
             updates_received: peer.received.update,
             updates_sent: peer.sent.update,
         },
+        faults: peer.faults,
+        last_fault: peer.last_fault.clone(),
     }
 }
 
