@@ -58,7 +58,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         substrate::TESTS,
         plugin::TESTS,
         policy::TESTS,
-        interop::TESTS,
+        interop::NODE,
+        interop::MATRIX,
+        interop::PASSWORD,
+        interop::REFLECTOR,
+        interop::FABRIC,
         restart::TESTS,
         drift::TESTS,
         nat::TESTS,
@@ -67,6 +71,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// What the speakers of these tests cannot do, and why.
+pub(crate) fn not_applicable(chosen: &[&Test]) -> Vec<String> {
+    interop::not_applicable(chosen)
 }
 
 /// Runs one test in this process, which is its worker.
