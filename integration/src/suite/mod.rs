@@ -4,6 +4,7 @@
 //! crashes leaves nothing behind and does not end the others.
 
 mod drift;
+mod hostile;
 mod input;
 mod interop;
 mod kubernetes;
@@ -63,6 +64,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::PASSWORD,
         interop::REFLECTOR,
         interop::FABRIC,
+        hostile::TESTS,
         restart::TESTS,
         drift::TESTS,
         nat::TESTS,
