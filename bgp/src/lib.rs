@@ -22,7 +22,7 @@
 //! | 5492, 9072, 6793 | done | [`wire`], `session::negotiate` | |
 //! | 2918 route refresh | done | `speaker::refresh`, `rib::group` | asks only for an operator: rejected paths are kept, filters judge them again |
 //! | 7313 enhanced refresh | done | `speaker::refresh` | of two beginnings without an end between them the first counts |
-//! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | |
+//! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | a peer that says that it restarted is waited for, for 15 s |
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
 //! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |

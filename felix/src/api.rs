@@ -82,6 +82,10 @@ pub struct PeerRow {
     pub capabilities: Vec<String>,
     /// Messages heard and sent.
     pub messages: Messages,
+    /// UPDATEs with an error that cost their routes or an attribute, and not the session (RFC 7606).
+    pub faults: u64,
+    /// The last of them.
+    pub last_fault: Option<String>,
 }
 
 /// BFD with a peer.

@@ -97,6 +97,7 @@ struct PeerMetrics {
     last_error: IntGaugeVec,
     prefixes: IntGaugeVec,
     messages: IntCounterVec,
+    faults: IntCounterVec,
     group_peers: IntGaugeVec,
     group_prefixes: IntGaugeVec,
     group_flaps: IntCounterVec,
@@ -214,6 +215,11 @@ impl PeerMetrics {
                 "Messages sent and received, by type.",
                 &["peer", "direction", "type"],
             ),
+            faults: make.counters(
+                "ocicat_bgp_update_faults_total",
+                "UPDATEs with an error that cost their routes or an attribute, and not the session.",
+                &["peer"],
+            ),
             group_peers: make.gauges(
                 "ocicat_bgp_peers",
                 "Peers by group (configured, mesh) and state of their session.",
@@ -237,7 +243,7 @@ impl PeerMetrics {
         for gauges in of_peers.into_iter().chain([&self.group_peers, &self.group_prefixes]) {
             gauges.reset();
         }
-        for counters in [&self.flaps, &self.messages, &self.group_flaps] {
+        for counters in [&self.flaps, &self.messages, &self.faults, &self.group_flaps] {
             counters.reset();
         }
         for peer in peers {
@@ -257,6 +263,7 @@ impl PeerMetrics {
         self.state.with_label_values(&[name]).set(peer.state as i64 + 1);
         self.seconds.with_label_values(&[name]).set(signed(peer.since.as_secs()));
         self.flaps.with_label_values(&[name]).inc_by(peer.flaps);
+        self.faults.with_label_values(&[name]).inc_by(peer.faults);
         if let Some(reason) = &peer.last_error {
             self.last_error.with_label_values(&[name, &reason.text]).set(1);
         }

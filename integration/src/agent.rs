@@ -31,6 +31,7 @@ pub(crate) struct Agent {
     datastore: PathBuf,
     kubeconfig: Option<PathBuf>,
     directory: PathBuf,
+    dataplane: &'static str,
     process: Option<Child>,
 }
 
@@ -55,13 +56,19 @@ impl Agent {
         fs::create_dir_all(directory.join("state"))?;
         let datastore = datastore.to_owned();
         let (node, kubeconfig, process) = (node.to_owned(), None, None);
-        Ok(Self { node, netns, binaries, datastore, kubeconfig, directory, process })
+        let dataplane = "kernel";
+        Ok(Self { node, netns, binaries, datastore, kubeconfig, directory, dataplane, process })
     }
 
     /// Has the agent ask an API server from its next start on, not a directory.
     pub(crate) fn watch_cluster(&mut self, kubeconfig: PathBuf) {
         self.datastore = "kubernetes".into();
         self.kubeconfig = Some(kubeconfig);
+    }
+
+    /// Has the agent program no kernel from its next start on: the speaker alone.
+    pub(crate) fn talk_only(&mut self) {
+        self.dataplane = "none";
     }
 
     pub(crate) fn netns(&self) -> &Netns {
@@ -106,7 +113,8 @@ impl Agent {
             .args(["agent", "--node", &self.node, "--http", HTTP, "--datastore"])
             .arg(&self.datastore)
             .arg("--state-dir")
-            .arg(self.state());
+            .arg(self.state())
+            .args(["--dataplane", self.dataplane]);
         if let Some(kubeconfig) = &self.kubeconfig {
             command.arg("--kubeconfig").arg(kubeconfig);
         }
@@ -162,6 +170,12 @@ impl Agent {
         Ok(line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?.parse()?)
     }
 
+    /// How many files and sockets the process has open.
+    pub(crate) fn open_files(&self) -> Result<usize> {
+        let process = self.process.as_ref().context("the agent does not run")?;
+        Ok(fs::read_dir(format!("/proc/{}/fd", process.id()))?.count())
+    }
+
     /// Fetches a page of the agent's HTTP server: status code and body.
     pub(crate) fn get(&self, path: &str) -> Result<(u16, String)> {
         let mut stream = self.netns.enter(|| TcpStream::connect(HTTP))??;
@@ -196,7 +210,8 @@ impl Agent {
     /// The end of the agent's log, for an error message.
     pub(crate) fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        let lines = log.lines().map(|line| line.get(..400).unwrap_or(line));
+        let lines: Vec<&str> = lines.collect();
         let tail = &lines[lines.len().saturating_sub(15)..];
         format!("log of the agent of {}:\n    {}", self.node, tail.join("\n    "))
     }

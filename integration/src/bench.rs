@@ -12,11 +12,12 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use crate::binaries::{Binaries, Profile};
-use crate::bird::{self, Bird};
 use crate::lab::Lab;
 use crate::object::{self, Object};
 use crate::probe::{Protocol, raise_socket_limit, round_trips};
 use crate::progress::{Progress, format_duration};
+use crate::router::bird::{self, Bird, Uplink};
+use crate::router::{Announcement, Config, Daemon as _, Neighbor};
 use crate::run::Run;
 use crate::spec::{Numbering, rack};
 use crate::wait::until;
@@ -197,7 +198,7 @@ fn bgp(lab: &Lab) -> Result<()> {
     let mut times = Vec::new();
     for index in 0..20 {
         let prefix = format!("198.51.{index}.0/24");
-        router.announce(&prefix, None)?;
+        router.add(&prefix, None)?;
         // From the moment that GoBGP has it: starting its client is not what is measured.
         let (_, took) = timed(|| {
             until(Duration::from_secs(5), "the route is in the kernel", || {
@@ -216,7 +217,13 @@ fn bulk(lab: &mut Lab) -> Result<()> {
     for count in [1_000, 10_000, 100_000] {
         lab.router_daemon_mut()?.kill()?;
         let directory = lab.directory().join("bird");
-        let bird = Bird::start(&lab.router, &directory, lab.spec.router.as_number, &node, count)?;
+        let local = node.gateway_ipv4();
+        let neighbor = Neighbor::new(local.into(), node.ipv4.into(), node.as_number);
+        let as_number = lab.spec.router.as_number;
+        let config = Config { as_number, router_id: local, neighbors: vec![neighbor] };
+        let mut bird = Bird::start(&lab.router, &directory, &config)?;
+        let routes: Vec<_> = (0..count).map(bird::prefix).map(Announcement::plain).collect();
+        bird.announce(&routes)?;
         let kernel = lab.agents[0].netns();
         let has = |prefix: &str| -> Result<bool> {
             Ok(!kernel.run("ip", &["route", "show", prefix])?.trim().is_empty())
@@ -225,7 +232,9 @@ fn bulk(lab: &mut Lab) -> Result<()> {
         // Counting all is slow: only when the first and the last are as they should be.
         let all = |wanted: bool| {
             until(limit, "the table is as BIRD has it", || {
-                if has(&bird::prefix(0))? != wanted || has(&bird::prefix(count - 1))? != wanted {
+                let (first, last) =
+                    (bird::prefix(0).to_string(), bird::prefix(count - 1).to_string());
+                if has(&first)? != wanted || has(&last)? != wanted {
                     return Ok(false);
                 }
                 let table = kernel.run("ip", &["route", "show", "proto", "179"])?;
@@ -235,10 +244,10 @@ fn bulk(lab: &mut Lab) -> Result<()> {
             })
         };
         all(true)?;
-        bird.withdraw()?;
+        bird.set_uplink(Uplink::Lost)?;
         let gone = all(false)?;
         // With the session up: what is measured is the way of the routes.
-        let (_, there) = timed(|| bird.announce().and_then(|()| all(true)))?;
+        let (_, there) = timed(|| bird.set_uplink(Uplink::Up).and_then(|()| all(true)))?;
         let memory = lab.agents[0].memory()?;
         println!(
             "{count} routes from BIRD: all in the kernel {} after the command, all out {} after it; the agent holds {memory} KiB",

@@ -12,12 +12,12 @@ use comfy_table::{Table, presets};
 
 use crate::agent::Stop;
 use crate::binaries::{Binaries, Profile};
-use crate::gobgp::{Presence, Restart};
 use crate::lab::{End, Lab, PodFlow};
 use crate::matrix::{Expected, Matrix};
 use crate::object::Object;
 use crate::probe::{Flow, LONG, Outcome, Protocol, SHORT, Stream, raise_socket_limit};
 use crate::progress::{Progress, format_duration};
+use crate::router::{Daemon as _, Presence, Restart};
 use crate::run::Run;
 use crate::spec::Spec;
 use crate::wait::until;

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 
-use crate::gobgp::{Family, Table, table};
 use crate::netns::Netns;
+use crate::router::gobgp::table;
+use crate::router::{Family, Table};
 
 /// The mark of our routes in the router's kernel; the number that zebra uses for BGP.
 const PROTOCOL: u8 = 186;

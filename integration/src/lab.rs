@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::binaries::Binaries;
 use crate::fib;
-use crate::gobgp::{Config, GoBgp, Neighbor};
 use crate::matrix::Service;
 use crate::netns::{self, Netns};
 use crate::object::{Datastore, Object};
 use crate::probe::{Attempt, Flow, LONG, Outcome, Protocol, SHORT, Server, send};
+use crate::router::gobgp::GoBgp;
+use crate::router::{Config, Daemon as _, Neighbor};
 use crate::run::Run;
 use crate::runtime::Sandbox;
 use crate::spec::Spec;
@@ -79,10 +80,18 @@ impl Lab {
     pub(crate) fn router_config(&self) -> Config {
         let mut neighbors = Vec::new();
         for node in &self.spec.nodes {
-            neighbors.push(Neighbor::new(node.ipv4.into(), node.as_number));
-            neighbors.push(Neighbor::new(node.ipv6.into(), node.as_number));
+            neighbors.push(Neighbor::new(
+                node.gateway_ipv4().into(),
+                node.ipv4.into(),
+                node.as_number,
+            ));
+            neighbors.push(Neighbor::new(
+                node.gateway_ipv6().into(),
+                node.ipv6.into(),
+                node.as_number,
+            ));
         }
-        let router_id = std::net::Ipv4Addr::new(10, 0, 0, 1).into();
+        let router_id = std::net::Ipv4Addr::new(10, 0, 0, 1);
         Config { as_number: self.spec.router.as_number, router_id, neighbors }
     }
 
@@ -93,14 +102,19 @@ impl Lab {
         let gobgp = GoBgp::start(&self.router, &directory, config)?;
         self.gobgp = Some(gobgp);
         self.announce_connected()?;
-        self.mirror = Some(fib::spawn(&self.router, &directory.join("mirror.log"))?);
+        self.follow_router()
+    }
+
+    /// Has the router's kernel follow a GoBGP there, which need not run yet.
+    pub(crate) fn follow_router(&mut self) -> Result<()> {
+        self.mirror = Some(fib::spawn(&self.router, &self.run.directory().join("mirror.log"))?);
         Ok(())
     }
 
     /// Announces the router's own networks; again after a restart, as GoBGP keeps nothing.
     pub(crate) fn announce_connected(&self) -> Result<()> {
         for network in connected_networks(&self.spec) {
-            self.router_daemon()?.announce(&network, None)?;
+            self.router_daemon()?.add(&network, None)?;
         }
         Ok(())
     }

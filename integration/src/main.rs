@@ -5,10 +5,8 @@
 mod agent;
 mod bench;
 mod binaries;
-mod bird;
 mod demo;
 mod fib;
-mod gobgp;
 mod kubernetes;
 mod lab;
 mod matrix;
@@ -16,6 +14,7 @@ mod netns;
 mod object;
 mod probe;
 mod progress;
+mod router;
 mod run;
 mod runtime;
 mod setup;

@@ -15,12 +15,15 @@ struct Package {
     package: &'static str,
 }
 
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 7] = [
     Package { program: "ip", package: "iproute2" },
     Package { program: "nft", package: "nftables" },
     Package { program: "gobgpd", package: "gobgpd" },
     Package { program: "bird", package: "bird2" },
-    Package { program: "vtysh", package: "frr" },
+    // Not in the path: OpenBGPD's bgpd would be taken for FRR's.
+    Package { program: "/usr/lib/frr/bgpd", package: "frr" },
+    Package { program: "bgpctl", package: "openbgpd" },
+    Package { program: "exabgp", package: "exabgp" },
 ];
 
 /// Fails with advice unless we are root: namespaces, routes and nftables need it.

@@ -23,6 +23,8 @@ struct Tally {
     passed: u32,
     failed: Vec<String>,
     skipped: Vec<String>,
+    /// What a program under test has no way to do: not ours to miss.
+    not_applicable: Vec<String>,
 }
 
 /// Runs all, or only the lab tests whose names contain `filter`.
@@ -136,6 +138,7 @@ fn lab_tests(progress: &Progress, tally: &mut Tally, filter: &str) -> Result<()>
             tally.skipped.extend(skipped.map(|test| format!("{}: {why}", test.name)));
         }
     }
+    tally.not_applicable = suite::not_applicable(&chosen);
     for test in chosen {
         let start = std::time::Instant::now();
         let end = supervise(&["test-worker", test.name], test.limit)?;
@@ -164,11 +167,19 @@ fn report(progress: &Progress, tally: &Tally) -> Result<ExitCode> {
     for name in &tally.skipped {
         println!("{} {name}", progress.mark(Mark::Skipped));
     }
+    for line in &tally.not_applicable {
+        println!("n/a  {line}");
+    }
     for name in &tally.failed {
         println!("{} {name}", progress.mark(Mark::Bad));
     }
-    let Tally { passed, failed, skipped } = tally;
-    println!("{passed} passed, {} failed, {} skipped", failed.len(), skipped.len());
+    let Tally { passed, failed, skipped, not_applicable } = tally;
+    println!(
+        "{passed} passed, {} failed, {} skipped, {} not applicable",
+        failed.len(),
+        skipped.len(),
+        not_applicable.len()
+    );
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

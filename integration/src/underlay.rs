@@ -73,12 +73,22 @@ fn client_gateways(spec: &Spec) -> [std::net::IpAddr; 2] {
 
 /// A link between a port of the router and the interface `eth0` of a machine.
 pub(crate) fn connect(router: &Netns, port: &str, machine: &Netns) -> Result<()> {
+    connect_port(router, port, machine, "eth0")
+}
+
+/// A link between a port of the router and an interface of a machine.
+pub(crate) fn connect_port(
+    router: &Netns,
+    port: &str,
+    machine: &Netns,
+    interface: &str,
+) -> Result<()> {
     // Without duplicate address detection an address works at once; a lab has no duplicates.
     machine.sysctl("net.ipv6.conf.default.accept_dad", "0")?;
     router.sysctl("net.ipv6.conf.default.accept_dad", "0")?;
     router.ip(&format!(
-        "link add {port} type veth peer name eth0 netns {}\nlink set {port} up\n",
+        "link add {port} type veth peer name {interface} netns {}\nlink set {port} up\n",
         machine.name()
     ))?;
-    machine.ip("link set eth0 up\n")
+    machine.ip(&format!("link set {interface} up\n"))
 }

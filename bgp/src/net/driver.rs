@@ -33,6 +33,10 @@ const FLUSH_EVERY: Duration = Duration::from_millis(20);
 const ROUTES_PER_TURN: usize = 256;
 /// Refused addresses that are remembered; beyond, they are refused without a line in the log.
 const STRANGERS_MAX: usize = 256;
+/// How many closed connections may still be saying their last words at once; beyond, connections are
+/// dropped without. A peer that connects over and over, each time in the place of the connection
+/// before, must not use up our descriptors.
+const FAREWELLS_MAX: usize = 64;
 /// How long the kernel may try to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -54,8 +58,10 @@ pub(super) struct Driver {
     commands: UnboundedReceiver<Command>,
     signals: UnboundedReceiver<Signal>,
     bell: UnboundedSender<Signal>,
-    /// Dials under way and connections saying their last words.
+    /// Dials under way.
     tasks: JoinSet<()>,
+    /// Closed connections that say their last words.
+    farewells: JoinSet<()>,
 }
 
 /// The crate's only clock.
@@ -91,6 +97,7 @@ impl Driver {
             signals,
             bell,
             tasks: JoinSet::new(),
+            farewells: JoinSet::new(),
         }
     }
 
@@ -118,6 +125,7 @@ impl Driver {
     /// Waits for anything, and takes in what is ready.
     async fn wait(&mut self) -> Option<Goodbye> {
         while self.tasks.try_join_next().is_some() {}
+        while self.farewells.try_join_next().is_some() {}
         let busy = self.has_input() || !self.writable.is_empty();
         let deadline = [self.speaker.poll_timeout(), self.listeners.deadline()];
         let deadline = deadline.into_iter().flatten().min();
@@ -409,7 +417,9 @@ impl Driver {
         if let Some(connection) = self.connections.remove(&conn) {
             let last_words: Vec<Bytes> =
                 std::iter::from_fn(|| self.speaker.poll_transmit(now(), conn)).collect();
-            self.tasks.spawn(connection.close(last_words));
+            if self.farewells.len() < FAREWELLS_MAX {
+                self.farewells.spawn(connection.close(last_words));
+            }
         }
     }
 
@@ -426,6 +436,7 @@ impl Driver {
                 self.drain_outputs();
                 self.events.flush();
                 while self.tasks.join_next().await.is_some() {}
+                while self.farewells.join_next().await.is_some() {}
             }
         }
     }

@@ -2,7 +2,13 @@
 //!
 //! After a restart the choice among the peers' routes waits for that, so that nothing is chosen,
 //! told or taken out of the kernel on half the knowledge. A peer that cannot answer is not waited
-//! for: one that is not there, one that restarts itself, one that has no End-of-RIB to send.
+//! for: one that has no End-of-RIB to send, and after a while one that is not there, or one that
+//! says that it restarts itself.
+//!
+//! RFC 4724 §4.1 leaves the latter out from the beginning, lest two wait for each other. But FRR says
+//! so for two minutes after each start of its own, and tells its table a second after the session
+//! stands: for that second its routes would be gone. Both ends of such a pair tell their own
+//! prefixes at once, so what waits is only what they heard from others.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -70,7 +76,8 @@ impl Speaker {
         for family in Self::FAMILIES {
             let complete = waited >= limits.deferral
                 || self.peers.values().all(|peer| {
-                    has_answered(peer, family) || !is_up(peer) && waited >= limits.answer_within
+                    has_answered(peer, family)
+                        || !can_answer(peer) && waited >= limits.answer_within
                 });
             if complete && !self.restart.synced.contains(family) {
                 self.restart.synced.insert(family);
@@ -88,8 +95,9 @@ impl Speaker {
     }
 }
 
-fn is_up(peer: &Peer) -> bool {
-    peer.established().is_some()
+/// Whether a peer is there, and has not to wait for others as we do.
+fn can_answer(peer: &Peer) -> bool {
+    peer.established().is_some() && peer.terms().is_some_and(|terms| !terms.peer_restarted())
 }
 
 /// Whether there is nothing more to wait for from a peer.
@@ -101,5 +109,4 @@ fn has_answered(peer: &Peer, family: Family) -> bool {
     !terms.codec.families.contains(family)
         || peer.end_of_rib.contains(family)
         || peer.presumed_complete
-        || terms.peer_restarted()
 }

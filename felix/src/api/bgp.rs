@@ -56,10 +56,6 @@ pub struct PeerView {
     pub last_error_by: Option<String>,
     /// Why the last attempt to connect failed, until a session stands.
     pub connect_error: Option<String>,
-    /// UPDATEs with errors that did not end the session (RFC 7606).
-    pub faults: u64,
-    /// The last of them.
-    pub last_fault: Option<String>,
     /// What happened to its sessions, the newest last.
     pub history: Vec<Event>,
 }

@@ -66,6 +66,8 @@ pub fn peer_row(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerRow {
             updates_received: peer.received.update,
             updates_sent: peer.sent.update,
         },
+        faults: peer.faults,
+        last_fault: peer.last_fault.clone(),
     }
 }
 
@@ -89,8 +91,6 @@ pub fn peer_view(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerView {
         last_error_code: last.and_then(|reason| reason.code),
         last_error_by: last.map(|reason| by(reason.by).to_owned()),
         connect_error: peer.connect_error.clone(),
-        faults: peer.faults,
-        last_fault: peer.last_fault.clone(),
         history: Vec::new(),
     }
 }
@@ -398,8 +398,8 @@ pub fn peer(view: &PeerView) -> String {
         "faulty updates",
         &format!(
             "{}{}",
-            view.faults,
-            view.last_fault.as_ref().map_or_else(String::new, |fault| format!(", last: {fault}"))
+            row.faults,
+            row.last_fault.as_ref().map_or_else(String::new, |fault| format!(", last: {fault}"))
         ),
     );
     for (name, value) in &view.settings {

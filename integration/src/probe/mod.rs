@@ -22,7 +22,7 @@ use crate::netns::Netns;
 
 pub(crate) use early::EarlySender;
 pub(crate) use server::Server;
-pub(crate) use stream::{Stream, round_trips};
+pub(crate) use stream::{Stream, StreamReport, round_trips};
 
 /// How long a flow that must not get through is given to prove that it does.
 pub(crate) const SHORT: Duration = Duration::from_millis(350);

@@ -11,6 +11,7 @@ use super::{Bench, Test, expect, expect_soon, ingress, pod};
 use crate::agent::Stop;
 use crate::lab::Lab;
 use crate::probe::{Outcome, Protocol};
+use crate::router::Daemon as _;
 use crate::spec::{Numbering, rack};
 use crate::wait::until;
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Bench, Test, expect, expect_soon, ingress, pod};
 use crate::lab::Lab;
 use crate::probe::{Outcome, Protocol, Server};
+use crate::router::Daemon as _;
 use crate::spec::{Numbering, rack};
 use crate::wait::until;
 

@@ -14,6 +14,7 @@ use crate::lab::{End, Lab, Pod, with_addresses};
 use crate::object::Object;
 use crate::probe::{Outcome, Protocol, Server, Stream};
 use crate::progress::format_duration;
+use crate::router::Daemon as _;
 use crate::runtime::{Call, Sandbox};
 use crate::spec::{Numbering, Spec, rack};
 use crate::wait::until;

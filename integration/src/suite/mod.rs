@@ -5,6 +5,7 @@
 
 mod bfd;
 mod drift;
+mod hostile;
 mod input;
 mod interop;
 mod kubernetes;
@@ -60,7 +61,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         substrate::TESTS,
         plugin::TESTS,
         policy::TESTS,
-        interop::TESTS,
+        interop::NODE,
+        interop::MATRIX,
+        interop::PASSWORD,
+        interop::REFLECTOR,
+        interop::FABRIC,
+        hostile::TESTS,
         operator::TESTS,
         restart::TESTS,
         bfd::TESTS,
@@ -71,6 +77,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// What the speakers of these tests cannot do, and why.
+pub(crate) fn not_applicable(chosen: &[&Test]) -> Vec<String> {
+    interop::not_applicable(chosen)
 }
 
 /// Runs one test in this process, which is its worker.

@@ -11,6 +11,7 @@ use super::{Bench, Test, expect, expect_soon, ingress, pod};
 use crate::agent::Stop;
 use crate::lab::{End, Lab};
 use crate::probe::{Outcome, Protocol, Stream};
+use crate::router::Daemon as _;
 use crate::spec::{Numbering, rack};
 
 pub(super) const TESTS: &[Test] = &[

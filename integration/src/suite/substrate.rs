@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::{Bench, Test};
-use crate::gobgp::{Config, Family, GoBgp, Neighbor, Presence};
 use crate::lab::Lab;
 use crate::netns::Netns;
 use crate::probe::{
     Attempt, EarlySender, Flow, LONG, Outcome, Protocol, SHORT, Server, Stream, send,
 };
+use crate::router::gobgp::GoBgp;
+use crate::router::{Config, Daemon as _, Family, Neighbor, Presence};
 use crate::spec::{Numbering, rack};
 use crate::wait::until;
 
@@ -138,15 +139,16 @@ fn gobgp(bench: &Bench) -> Result<()> {
     lab.start_router(&config)?;
     // In the place of the agent, another GoBGP.
     let node = lab.spec.nodes[0].clone();
-    let neighbors = [node.gateway_ipv4().into(), node.gateway_ipv6().into()]
-        .map(|gateway| Neighbor::new(gateway, 64_500))
-        .to_vec();
-    let peer = Config { as_number: node.as_number, router_id: node.ipv4.into(), neighbors };
+    let neighbors = vec![
+        Neighbor::new(node.ipv4.into(), node.gateway_ipv4().into(), 64_500),
+        Neighbor::new(node.ipv6.into(), node.gateway_ipv6().into(), 64_500),
+    ];
+    let peer = Config { as_number: node.as_number, router_id: node.ipv4, neighbors };
     let peer = GoBgp::start(lab.agents[0].netns(), &bench.run.directory().join("peer"), &peer)?;
     let router = lab.router_daemon()?;
     router.wait_established(Duration::from_secs(20))?;
     for prefix in &node.pod_cidrs {
-        peer.announce(prefix, None)?;
+        peer.add(prefix, None)?;
         router.wait_route(prefix, Presence::There, LONG)?;
     }
     peer.wait_route("192.0.2.0/24", Presence::There, LONG)?;
@@ -164,7 +166,7 @@ fn gobgp(bench: &Bench) -> Result<()> {
     until(LONG, "the IPv6 route is in the kernel", || {
         shows("-6", "fd00:65:1::/64 via fd00:10:1::10")
     })?;
-    peer.withdraw(&node.pod_cidrs[0])?;
+    peer.remove(&node.pod_cidrs[0])?;
     router.wait_route(&node.pod_cidrs[0], Presence::Gone, LONG)?;
     until(LONG, "the IPv4 route left the kernel", || shows("-4", "10.65.1.0").map(|shown| !shown))?;
     Ok(())

@@ -128,18 +128,34 @@ fn a_peer_that_opens_again_while_its_session_stands_has_restarted() {
 }
 
 #[test]
-fn two_that_restart_together_do_not_wait_for_each_other() {
+fn two_that_restart_together_do_not_wait_for_each_other_long() {
     let configs = configs(&[65001, 65002], &[(0, 1)]);
     let mut sim = network(1, configs.clone());
     let events = [0, 1].map(|node| sim.node(node).route_events);
     sim.restart(0, configs[0].clone(), Start::Restarting);
     sim.restart(1, configs[1].clone(), Start::Restarting);
-    sim.run_for(Duration::from_secs(10));
+    sim.run_for(Duration::from_secs(16));
     assert_eq!([0, 1].map(|node| sim.node(node).synced.len()), [2, 2]);
     sim.run_until_quiet();
     // The new speakers tell their drivers what the kernel has already.
     assert_eq!([0, 1].map(|node| sim.node(node).route_events), events.map(|count| count + 1));
     check_adjacent(&sim, 2);
+}
+
+/// FRR says that it restarted for two minutes after each start, and takes a second to tell its table.
+#[test]
+fn a_peer_that_says_that_it_restarted_is_given_time_to_tell_its_routes() {
+    let configs = configs(&[65001, 65002, 65003], &[(0, 1), (1, 2)]);
+    let mut sim = network(1, configs.clone());
+    sim.silence(1, 2);
+    sim.restart(1, configs[1].clone(), Start::Restarting);
+    sim.restart(0, configs[0].clone(), Start::Restarting);
+    sim.run_for(Duration::from_secs(5));
+    assert_eq!(state(&sim, 0, 1), State::Established);
+    assert!(sim.node(0).synced.is_empty(), "the peer still waits for the third, and is waited for");
+    sim.heal(1, 2);
+    sim.run_for(Duration::from_secs(11));
+    assert_eq!(sim.node(0).synced.len(), 2);
 }
 
 /// cilium#30367, kube-router#1323: an End-of-RIB is awaited for negotiated families only.

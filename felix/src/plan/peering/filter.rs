@@ -113,6 +113,27 @@ enum Way {
     Export,
 }
 
+/// What a route reflector tells of others, after the filters of the peer: the pods' networks, as Calico
+/// has it. Whom it may tell is the speaker's to know (RFC 4456 §6).
+pub(super) fn pod_networks(world: &World) -> Vec<FilterRule> {
+    let shown = world.ip_pools.values().filter(|pool| !pool.disable_bgp_export);
+    let mut cidrs: Vec<IpNet> = shown.filter_map(|pool| pool.cidr.parse().ok()).collect();
+    if world.ip_pools.is_empty() {
+        cidrs = world.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied()).collect();
+    }
+    let rule = |cidr: IpNet| FilterRule {
+        family: Some(if cidr.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }),
+        prefix: Some(PrefixMatch {
+            cidr: Prefix::from(cidr.trunc()),
+            operator: MatchOperator::In,
+            lengths: None,
+        }),
+        source: Some(RouteSource::RemotePeers),
+        ..FilterRule::any(FilterAction::Accept(Vec::new()))
+    };
+    cidrs.into_iter().map(rule).collect()
+}
+
 struct Reader<'a> {
     key: Key,
     settings: &'a Settings,

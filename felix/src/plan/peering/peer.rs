@@ -234,6 +234,9 @@ impl Reader<'_> {
         let filters = source.compile(&mut self.draft.problems);
         peer.import = filters.import;
         peer.export = filters.export;
+        if self.own.cluster_id.is_some() && internal {
+            peer.export.rules.extend(filter::pod_networks(self.world));
+        }
         let about = About {
             origin: self.key.to_string(),
             group: PeerGroup::Configured,

@@ -483,3 +483,49 @@ fn an_annotation_puts_bfd_on_a_peer_and_one_that_cannot_be_read_is_a_problem() {
     let problem = "BGPPeer tor: metadata.annotations[bgp.ocicat.io/bfd]: \"50ms\" is neither on, off nor like \"50ms x 3\"; ignored";
     assert_eq!(with("50ms"), (None, vec![problem.to_owned()]));
 }
+
+/// Whether a peer of n1 would be told of a prefix that n1 heard from others.
+fn passes_on(objects: &[Value], peer: &str, prefix: &str) -> bool {
+    let config = plan(&world(objects), Start::Cold).config.unwrap();
+    let export = &config.peers[&PeerName::from(peer)].export;
+    let prefix = ocicat_bgp::wire::Prefix::from(prefix.parse::<IpNet>().unwrap());
+    export.rules.iter().any(|rule| {
+        rule.source == Some(ocicat_bgp::rib::filter::Source::RemotePeers)
+            && rule.prefix.as_ref().is_some_and(|wanted| wanted.cidr.contains(prefix))
+    })
+}
+
+#[test]
+fn a_reflector_tells_its_internal_peers_of_pod_networks_and_nothing_else() {
+    let mut objects = two_nodes();
+    objects[0]["metadata"]["annotations"] =
+        json!({"projectcalico.org/RouteReflectorClusterID": "244.0.0.1"});
+    objects.push(calico(
+        "BGPPeer",
+        "rr",
+        json!({"nodeSelector": "rack == 'a'", "peerSelector": "rack == 'b'"}),
+    ));
+    objects.push(calico("BGPPeer", "tor", json!({"peerIP": "172.16.1.1", "asNumber": 64500})));
+    assert!(passes_on(&objects, "rr-n2", "10.65.2.0/24"));
+    assert!(!passes_on(&objects, "rr-n2", "192.0.2.0/24"));
+    assert!(!passes_on(&objects, "tor", "10.65.2.0/24"), "a router is told of our own alone");
+    objects.push(calico("IPPool", "pods", json!({"cidr": "10.66.0.0/16"})));
+    assert!(passes_on(&objects, "rr-n2", "10.66.7.0/26"));
+    objects.push(calico(
+        "IPPool",
+        "hidden",
+        json!({"cidr": "10.67.0.0/16", "disableBGPExport": true}),
+    ));
+    assert!(!passes_on(&objects, "rr-n2", "10.67.7.0/26"));
+}
+
+#[test]
+fn a_node_that_reflects_nothing_tells_its_peers_of_its_own_alone() {
+    let mut objects = two_nodes();
+    objects.push(calico(
+        "BGPPeer",
+        "rr",
+        json!({"nodeSelector": "rack == 'a'", "peerSelector": "rack == 'b'"}),
+    ));
+    assert!(!passes_on(&objects, "rr-n2", "10.65.2.0/24"));
+}

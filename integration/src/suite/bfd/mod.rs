@@ -263,7 +263,7 @@ fn full_table(bench: &Bench) -> Result<()> {
     let start = Instant::now();
     bird.tell(&["enable", "many"])?;
     let has = |number: u32| -> Result<bool> {
-        let prefix = crate::bird::prefix(number);
+        let prefix = crate::router::bird::prefix(number).to_string();
         Ok(!lab.agents[0].netns().run("ip", &["route", "show", &prefix])?.trim().is_empty())
     };
     until(Duration::from_secs(120), "the table is in the kernel", || {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::{Group, User, chown};
 
-use crate::bird::prefix;
 use crate::lab::Lab;
 use crate::netns::{Netns, output};
+use crate::router::bird::prefix;
 use crate::setup::find;
 use crate::wait::until;
 

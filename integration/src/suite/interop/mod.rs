@@ -1,0 +1,50 @@
+//! The agent and other people's speakers, over real TCP.
+//!
+//! [`matrix`] has the cases that every speaker meets; the other files are about clusters and fabrics.
+
+mod exchange;
+mod fabric;
+mod matrix;
+mod node;
+mod password;
+mod reflector;
+mod restarts;
+mod sessions;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::{Bench, Test, expect, expect_soon, pod};
+use crate::lab::Lab;
+use crate::probe::LONG;
+use crate::router::Presence;
+use crate::wait::until;
+
+pub(super) use matrix::not_applicable;
+
+pub(super) const MATRIX: &[Test] = matrix::TESTS;
+pub(super) const NODE: &[Test] = node::TESTS;
+pub(super) const PASSWORD: &[Test] = password::TESTS;
+pub(super) const REFLECTOR: &[Test] = reflector::TESTS;
+pub(super) const FABRIC: &[Test] = fabric::TESTS;
+
+/// How long a session may take to come (back) up.
+const ESTABLISHED: Duration = Duration::from_secs(30);
+
+/// What lies behind the router.
+const CLIENT: [&str; 2] = ["192.0.2.0/24", "2001:db8:2::/64"];
+
+/// Whether the node's kernel has a route of ours to `prefix`.
+fn has_route(lab: &Lab, node: usize, prefix: &str) -> Result<bool> {
+    let family = if prefix.contains(':') { "-6" } else { "-4" };
+    let routes = lab.agents[node].netns().run("ip", &[family, "route", "show", prefix])?;
+    Ok(!routes.trim().is_empty())
+}
+
+fn wait_kernel(lab: &Lab, node: usize, prefix: &str, goal: Presence) -> Result<Duration> {
+    until(LONG, &format!("{prefix} is {goal:?} in the kernel of node {}", node + 1), || {
+        Ok(has_route(lab, node, prefix)? == (goal == Presence::There))
+    })
+    .with_context(|| lab.agents[node].log_tail())
+}

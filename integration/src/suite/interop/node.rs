@@ -1,0 +1,119 @@
+//! Nodes of a cluster behind a GoBGP, or in a mesh: pods reach each other by what BGP tells.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use super::{Bench, CLIENT, ESTABLISHED, Test, expect, expect_soon, has_route, pod, wait_kernel};
+use crate::probe::{LONG, Outcome, Protocol};
+use crate::router::{Daemon as _, Presence};
+use crate::spec::{Numbering, rack};
+use crate::wait::until;
+
+pub(super) const TESTS: &[Test] = &[
+    Test::new(
+        "interop: pod networks go to the router and its networks come back, in both families",
+        both_ways,
+    ),
+    Test::new("interop: a mesh of nodes with one AS learns pod networks from each other", mesh)
+        .limit(90),
+    Test::new("interop: a router that announces the node's own link does not cut it off", own_link),
+    Test::new(
+        "interop: removing a BGPPeer ends its session, adding it begins one",
+        reconfiguration,
+    ),
+];
+
+fn both_ways(bench: &Bench) -> Result<()> {
+    let mut lab = bench.started(rack(2, Numbering::PerRack))?;
+    let router = lab.router_daemon()?;
+    for (index, node) in lab.spec.nodes.iter().enumerate() {
+        for cidr in &node.pod_cidrs {
+            router.wait_route(cidr, Presence::There, LONG)?;
+        }
+        for network in CLIENT {
+            wait_kernel(&lab, index, network, Presence::There)?;
+        }
+    }
+    for cidr in lab.spec.nodes[1].pod_cidrs.clone() {
+        wait_kernel(&lab, 0, &cidr, Presence::There)?;
+    }
+    lab.attach(pod("a", "node1"))?;
+    lab.attach(pod("b", "node2"))?;
+    lab.serve(&[(Protocol::Tcp, 80), (Protocol::Udp, 53)])?;
+    let reached = Outcome::Reached;
+    expect_soon(&mut lab, &[("a", "b", "80/TCP", reached)])?;
+    expect(
+        &mut lab,
+        &[
+            ("b", "a", "53/UDP", reached),
+            ("client", "a", "80/TCP", reached),
+            ("client", "b", "53/UDP", reached),
+            ("a", "client", "0/ICMP", reached),
+            ("node1", "b", "80/TCP", reached),
+        ],
+    )
+}
+
+fn mesh(bench: &Bench) -> Result<()> {
+    let mut lab = bench.started(rack(3, Numbering::Mesh))?;
+    // Without them the nodes do not find each other: the router tells.
+    let cidrs: Vec<(usize, String)> = lab
+        .spec
+        .nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(index, node)| node.pod_cidrs.iter().map(move |cidr| (index, cidr.clone())))
+        .collect();
+    for node in 0..3 {
+        for (_, cidr) in cidrs.iter().filter(|(owner, _)| *owner != node) {
+            until(ESTABLISHED, &format!("{cidr} is in the kernel of node {}", node + 1), || {
+                has_route(&lab, node, cidr)
+            })
+            .with_context(|| lab.agents[node].log_tail())?;
+        }
+    }
+    lab.attach(pod("a", "node1"))?;
+    lab.attach(pod("b", "node3"))?;
+    lab.serve(&[(Protocol::Tcp, 80)])?;
+    expect_soon(&mut lab, &[("a", "b", "80/TCP", Outcome::Reached)]).map(drop)
+}
+
+fn reconfiguration(bench: &Bench) -> Result<()> {
+    let lab = bench.started(rack(1, Numbering::PerRack))?;
+    let router = lab.router_daemon()?;
+    let cidr = &lab.spec.nodes[0].pod_cidrs[1];
+    router.wait_route(cidr, Presence::There, LONG)?;
+    let peer = lab
+        .spec
+        .objects
+        .iter()
+        .find(|object| object.name() == "tor-r1-v6")
+        .context("no BGPPeer")?;
+    lab.store.remove(peer)?;
+    router.wait_route(cidr, Presence::Gone, LONG)?;
+    lab.store.put(peer)?;
+    router.wait_route(cidr, Presence::There, ESTABLISHED)?;
+    // A changed AS number is a new session that cannot come up.
+    let mut wrong = peer.clone();
+    wrong.0["spec"]["asNumber"] = json!(64_999);
+    lab.store.put(&wrong)?;
+    router.wait_route(cidr, Presence::Gone, LONG)?;
+    lab.store.put(peer)?;
+    router.wait_route(cidr, Presence::There, ESTABLISHED).map(drop)
+}
+
+fn own_link(bench: &Bench) -> Result<()> {
+    let lab = bench.started(rack(1, Numbering::PerRack))?;
+    // The router announces all its links, this one among them, by a next hop that is on it.
+    for network in CLIENT {
+        wait_kernel(&lab, 0, network, Presence::There)?;
+    }
+    for (family, network) in ["-4", "-6"].into_iter().zip(lab.spec.nodes[0].networks()) {
+        let routes = lab.agents[0].netns().run("ip", &[family, "route", "show", &network])?;
+        ensure!(routes.contains("proto kernel"), "the link's own route is gone: {routes}");
+        let gateway = network.replace("0/24", "1").replace("::/64", "::1");
+        let way = lab.agents[0].netns().run("ip", &[family, "route", "get", &gateway])?;
+        ensure!(way.contains("dev eth0") && !way.contains("via"), "the way to the router: {way}");
+    }
+    Ok(())
+}
