@@ -1,0 +1,41 @@
+//! OpenBGPD: one parent, a session engine and a route decision engine, all counted.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{DAEMON_AS, DAEMON_IPV4, Duty, configuration, program};
+
+/// FRR has a program of the same name elsewhere.
+pub(super) const PROGRAM: &str = "/usr/sbin/bgpd";
+
+pub(super) fn command(directory: &Path, duty: &Duty<'_>) -> Result<Command> {
+    let mut text = format!(
+        "AS {DAEMON_AS}\nrouter-id {DAEMON_IPV4}\nlisten on {}\nfib-update no\n\
+         socket \"{}\"\nnexthop qualify via default\n",
+        duty.address,
+        directory.join("bgpd.sock").display()
+    );
+    let (wanted, other) = match duty.address {
+        IpAddr::V4(_) => ("IPv4", "IPv6"),
+        IpAddr::V6(_) => ("IPv6", "IPv4"),
+    };
+    for peer in duty.peers {
+        writeln!(
+            text,
+            "neighbor {} {{ remote-as {}; passive; holdtime 240; announce {wanted} unicast; \
+             announce {other} none; announce restart no }}",
+            peer.address, peer.asn
+        )?;
+    }
+    text.push_str("allow from any\nallow to any\nmatch to any set nexthop self\n");
+    let config = configuration(directory, "bgpd.conf", &text)?;
+    // It refuses a configuration that others can read.
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let mut command = program(PROGRAM, &["-d", "-f"])?;
+    command.arg(config);
+    Ok(command)
+}
