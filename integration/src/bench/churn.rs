@@ -17,9 +17,9 @@ const LASTS: Duration = Duration::from_secs(10);
 /// How often some of them change.
 const EVERY: Duration = Duration::from_millis(5);
 /// Changed prefixes each time: 8,000 a second.
-const AT_ONCE: usize = 40;
+const AT_ONCE: u32 = 40;
 /// Prefixes that change together: on the Internet an UPDATE has three in the mean.
-const TOGETHER: usize = 4;
+const TOGETHER: u32 = 4;
 
 /// The other attributes of a set: as if its origin had moved.
 fn moved(stage: &Stage, set: u32) -> Attributes {
@@ -58,7 +58,7 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
         ticks += 1;
         change(stage, &mut set)?;
     }
-    let changes = f64::from(ticks) * AT_ONCE as f64 / start.elapsed().as_secs_f64();
+    let changes = f64::from(ticks) * f64::from(AT_ONCE) / start.elapsed().as_secs_f64();
     let cost = stretch.end()?;
     stage.await_right(1..2)?;
     stage.sessions.settle()?;
@@ -83,14 +83,15 @@ fn change(stage: &mut Stage, set: &mut u32) -> Result<()> {
     let says = Teller { next_hop: stage.sessions.all[0].address, local_pref: None };
     let mut out = Vec::new();
     let mut changed = Vec::new();
-    while changed.len() < AT_ONCE {
+    while changed.len() < AT_ONCE as usize {
         // A stride prime to the number of sets: each is met before any comes again.
         *set = (*set + 7_919) % sets;
         let members = stage.table.members(*set);
-        let room = AT_ONCE - changed.len();
-        let some = &members[..members.len().min(TOGETHER).min(room)];
-        wire::announce(&mut out, &stage.table, says, &moved(stage, *set), some);
-        changed.extend(some.iter().map(|prefix| (*prefix, sets + *set + 1)));
+        let room = AT_ONCE - u32::try_from(changed.len())?;
+        let end = members.end.min(members.start + TOGETHER.min(room));
+        let some = members.start..end;
+        wire::announce(&mut out, &stage.table, says, &moved(stage, *set), some.clone());
+        changed.extend(some.map(|prefix| (prefix, sets + *set + 1)));
     }
     let now = Instant::now();
     if let Some(heard) = &mut stage.sessions.all[1].heard {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::measure;
@@ -60,9 +60,13 @@ impl Sessions {
         self.dial(numbers.clone())?;
         let up =
             |sessions: &Self| sessions.all[numbers.clone()].iter().all(Session::is_established);
-        let done = self.run(Duration::from_secs(60), up)?;
-        ensure!(done, "not all sessions came up within 60 s");
-        Ok(())
+        for _ in 0..60 {
+            if self.run(Duration::from_secs(1), up)? {
+                return Ok(());
+            }
+            measure::sample(self.pid)?;
+        }
+        bail!("not all sessions came up within 60 s")
     }
 
     fn register(&mut self, number: usize) -> Result<()> {

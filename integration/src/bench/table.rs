@@ -1,9 +1,11 @@
-//! The generated routes: the same in every run, and numbered, so that a receiver can tell in a few
-//! instructions which prefix it holds.
+//! The generated routes: the same in every run, and numbered in the order in which they are told,
+//! so that a receiver can tell in a few instructions which prefix it holds.
 //!
-//! Each /16 that may be routed has 16 prefixes, one at each /20 of it, of the lengths that the
-//! Internet's table has most of. Prefixes are shared out to attribute sets in an order in which
-//! neighbours in number are far apart in address.
+//! Each /16 that may be routed has 16 places, one at each /20 of it, for prefixes of the lengths that
+//! the Internet's table has most of. Prefixes that follow one another are far apart in address.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// An address family of the generated routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,9 +52,11 @@ pub(crate) struct Table {
     blocks: Vec<u16>,
     /// The place in `blocks` by the upper 16 bits, or `u32::MAX`.
     block_of: Vec<u32>,
-    /// The prefixes in the order in which they are told.
-    order: Vec<u32>,
-    /// Set `n` has the prefixes `order[starts[n]..starts[n + 1]]`.
+    /// The place of each prefix, counted over all blocks.
+    places: Vec<u32>,
+    /// The prefix at each place.
+    numbers: Vec<u32>,
+    /// Set `n` has the prefixes from `starts[n]` to before `starts[n + 1]`.
     starts: Vec<u32>,
     /// The set of each prefix.
     set_of: Vec<u32>,
@@ -67,29 +71,36 @@ impl Table {
         for (place, high) in (0..).zip(&blocks) {
             block_of[usize::from(*high)] = place;
         }
-        let order = spread(all);
-        let mut numbers = Numbers(0x0C1CA7);
+        let places = spread(all);
+        let mut numbers = vec![0; all as usize];
+        for (number, place) in (0..).zip(&places) {
+            numbers[*place as usize] = number;
+        }
+        let mut random = Numbers(0x0C1CA7);
         let mut starts = Vec::new();
         for share in 0..shares {
-            let mut cuts = std::collections::BTreeSet::from([0]);
+            let mut cuts = BTreeSet::from([0]);
             while cuts.len() < sets as usize {
-                cuts.insert(u32::try_from(numbers.below(prefixes.into())).expect("it is below"));
+                cuts.insert(u32::try_from(random.below(prefixes.into())).expect("it is below"));
             }
             starts.extend(cuts.into_iter().map(|cut| share * prefixes + cut));
         }
         starts.push(all);
         let mut set_of = vec![0; all as usize];
         for (set, pair) in (0..).zip(starts.windows(2)) {
-            for prefix in &order[pair[0] as usize..pair[1] as usize] {
-                set_of[*prefix as usize] = set;
-            }
+            set_of[pair[0] as usize..pair[1] as usize].fill(set);
         }
-        Self { family, blocks, block_of, order, starts, set_of }
+        Self { family, blocks, block_of, places, numbers, starts, set_of }
     }
 
     /// How many prefixes there are.
     pub(crate) fn len(&self) -> usize {
-        self.order.len()
+        self.places.len()
+    }
+
+    /// All prefixes.
+    pub(crate) fn all(&self) -> Range<u32> {
+        0..u32::try_from(self.len()).expect("prefixes are counted by u32")
     }
 
     /// How many attribute sets there are.
@@ -98,9 +109,9 @@ impl Table {
     }
 
     /// The prefixes of a set.
-    pub(crate) fn members(&self, set: u32) -> &[u32] {
+    pub(crate) fn members(&self, set: u32) -> Range<u32> {
         let set = set as usize;
-        &self.order[self.starts[set] as usize..self.starts[set + 1] as usize]
+        self.starts[set]..self.starts[set + 1]
     }
 
     /// The set of a prefix.
@@ -110,7 +121,8 @@ impl Table {
 
     /// Address and length of a prefix, as those of IPv4 whatever the family.
     fn prefix(&self, number: u32) -> (u32, u8) {
-        let (block, place) = (number / 16, number % 16);
+        let place = self.places[number as usize];
+        let (block, place) = (place / 16, place % 16);
         (u32::from(self.blocks[block as usize]) << 16 | place << 12, LENGTHS[place as usize])
     }
 
@@ -120,8 +132,8 @@ impl Table {
         let place = (address >> 12) & 15;
         let block = self.block_of[(address >> 16) as usize];
         let known = address & 0xFFF == 0 && LENGTHS[place as usize] == length;
-        let number = block.wrapping_mul(16).wrapping_add(place);
-        (known && block != u32::MAX && (number as usize) < self.set_of.len()).then_some(number)
+        let place = block.wrapping_mul(16).wrapping_add(place);
+        self.numbers.get(place as usize).copied().filter(|_| known && block != u32::MAX)
     }
 
     /// Appends a prefix as an UPDATE has it.
@@ -217,8 +229,6 @@ pub(crate) fn path_length(set: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -230,12 +240,12 @@ mod tests {
             for set in 0..table.sets() {
                 assert!(!table.members(set).is_empty());
                 for prefix in table.members(set) {
-                    assert!(seen.insert(*prefix));
-                    assert_eq!(table.set_of(*prefix), set);
+                    assert!(seen.insert(prefix));
+                    assert_eq!(table.set_of(prefix), set);
                     let mut octets = Vec::new();
-                    table.put(&mut octets, *prefix);
+                    table.put(&mut octets, prefix);
                     let mut rest = octets.as_slice();
-                    assert_eq!(table.take(&mut rest), Ok(Some(*prefix)));
+                    assert_eq!(table.take(&mut rest), Ok(Some(prefix)));
                     assert!(rest.is_empty());
                 }
             }

@@ -164,8 +164,7 @@ impl Stage {
 
     /// The number of the attributes of each prefix when every set is told as its own kind.
     pub(crate) fn full(&self) -> Vec<u32> {
-        let prefixes = 0..u32::try_from(self.table.len()).expect("prefixes are counted by u32");
-        prefixes.map(|prefix| self.table.set_of(prefix) + 1).collect()
+        self.table.all().map(|prefix| self.table.set_of(prefix) + 1).collect()
     }
 
     fn nothing(&self) -> Vec<u32> {
@@ -305,9 +304,7 @@ impl Stage {
 
         self.begin("e1");
         let mut withdrawal = Vec::new();
-        let all: Vec<u32> =
-            (0..self.table.sets()).flat_map(|set| self.table.members(set).to_vec()).collect();
-        wire::withdraw(&mut withdrawal, &self.table, &all);
+        wire::withdraw(&mut withdrawal, &self.table, self.table.all());
         self.expect(1, self.nothing());
         let stretch = Stretch::begin(self.sessions.pid)?;
         self.sessions.say(0, Rc::new(withdrawal))?;
@@ -345,8 +342,7 @@ impl Stage {
         let tables: Vec<_> = (0..rivals)
             .map(|sender| self.announcements(sender as usize, 0..sets, |set| told(sender, set)))
             .collect();
-        let prefixes = 0..u32::try_from(self.table.len())?;
-        let target = prefixes.map(|prefix| {
+        let target = self.table.all().map(|prefix| {
             let set = self.table.set_of(prefix);
             best(set) * sets + set + 1
         });
@@ -392,7 +388,7 @@ impl Stage {
             let own = share * sets..(share + 1) * sets;
             tables.push(self.announcements(sender, own.clone(), |set| self.told(sender, set)));
             let mut target = self.full();
-            own.flat_map(|set| self.table.members(set)).for_each(|p| target[*p as usize] = ANY);
+            own.flat_map(|set| self.table.members(set)).for_each(|p| target[p as usize] = ANY);
             self.expect(sender, target);
         }
         self.expect(senders, self.full());
@@ -463,9 +459,7 @@ impl Stage {
         let sets = self.table.sets();
         let table = self.announcements(0, 0..sets, |set| self.told(0, set));
         let mut withdrawal = Vec::new();
-        let prefixes: Vec<u32> =
-            (0..sets).flat_map(|set| self.table.members(set).to_vec()).collect();
-        wire::withdraw(&mut withdrawal, &self.table, &prefixes);
+        wire::withdraw(&mut withdrawal, &self.table, self.table.all());
         all.clone().for_each(|number| self.expect(number, self.full()));
         let stretch = Stretch::begin(self.sessions.pid)?;
         self.sessions.say(0, Rc::clone(&table))?;

@@ -2,6 +2,7 @@
 //! with the speaker under test, so that it cannot agree with itself on a mistake.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 
 use super::table::{Attributes, Family, Table, mix};
 
@@ -74,7 +75,7 @@ pub(crate) fn announce(
     table: &Table,
     teller: Teller,
     attributes: &Attributes,
-    prefixes: &[u32],
+    prefixes: Range<u32>,
 ) {
     let mut block = Vec::new();
     attribute(&mut block, 0x40, 1, &[0]);
@@ -112,7 +113,7 @@ pub(crate) fn announce(
 }
 
 /// Appends UPDATEs that withdraw `prefixes`, as many in each as it holds.
-pub(crate) fn withdraw(out: &mut Vec<u8>, table: &Table, prefixes: &[u32]) {
+pub(crate) fn withdraw(out: &mut Vec<u8>, table: &Table, prefixes: Range<u32>) {
     for nlri in packed(table, prefixes, LONGEST - HEADER - 4 - 16) {
         match table.family {
             Family::Ipv4 => update(out, &nlri, &[], &[]),
@@ -127,11 +128,11 @@ pub(crate) fn withdraw(out: &mut Vec<u8>, table: &Table, prefixes: &[u32]) {
     }
 }
 
-fn packed(table: &Table, prefixes: &[u32], room: usize) -> Vec<Vec<u8>> {
+fn packed(table: &Table, prefixes: Range<u32>, room: usize) -> Vec<Vec<u8>> {
     let mut pieces = vec![Vec::new()];
     for prefix in prefixes {
         let mut octets = Vec::new();
-        table.put(&mut octets, *prefix);
+        table.put(&mut octets, prefix);
         let last = pieces.last_mut().expect("there is one from the start");
         if last.len() + octets.len() > room {
             pieces.push(octets);
@@ -292,7 +293,7 @@ mod tests {
                 rest = &rest[length..];
             }
             assert!(rest.is_empty());
-            assert_eq!(heard, table.members(0));
+            assert_eq!(heard, table.members(0).collect::<Vec<_>>());
         }
     }
 

@@ -26,8 +26,8 @@ pub(super) fn command(directory: &Path, duty: &Duty<'_>) -> Result<Command> {
     for peer in duty.peers {
         writeln!(
             text,
-            "neighbor {} {{ remote-as {}; passive; holdtime 240; announce {wanted} unicast; \
-             announce {other} none; announce restart no }}",
+            "neighbor {} {{\n remote-as {}\n passive\n holdtime 240\n announce {wanted} unicast\n \
+             announce {other} none\n announce restart no\n}}",
             peer.address, peer.asn
         )?;
     }
