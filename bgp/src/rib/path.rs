@@ -135,6 +135,12 @@ impl Paths {
         })
     }
 
+    /// Whether no other path follows in the chain.
+    #[inline]
+    pub(crate) fn is_last(&self, id: PathId) -> bool {
+        self.get(id).next == NONE
+    }
+
     /// Puts the paths of a prefix into this order.
     pub(crate) fn relink(&mut self, prefixes: &mut Prefixes, prefix: PrefixId, order: &[PathId]) {
         let mut next = NONE;

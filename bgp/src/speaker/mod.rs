@@ -26,8 +26,8 @@ mod up_down;
 
 pub use crate::session::State;
 pub use config::{
-    Admin, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password, PeerConfig,
-    PeerName, PeerRestart, Reflection, Start, Ttl,
+    Admin, Chosen, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated, Password,
+    PeerConfig, PeerName, PeerRestart, Reflection, Start, Ttl,
 };
 pub use event::{ConnId, Input, NextHopVia, Output, Route};
 pub use snapshot::{

@@ -1,7 +1,7 @@
 //! The speaker's side of the loop.
 
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
-use ocicat_bgp::speaker::{Config, Start};
+use ocicat_bgp::speaker::{Chosen, Config, Start};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -79,7 +79,10 @@ impl Daemon {
         };
         let peering = peering::plan(&self.world, start);
         self.set_plan_problems("peering", peering.problems);
-        let Some(config) = peering.config else { return };
+        let Some(mut config) = peering.config else { return };
+        if self.writer.is_none() {
+            config.chosen = Chosen::Kept;
+        }
         match self.speaker.configure(config) {
             Ok(()) => {
                 self.failures.remove("speaker");

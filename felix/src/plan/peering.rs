@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ocicat_bgp::speaker::{
-    Config, Dial, GracefulRestart, Multipath, Originated, PeerConfig, PeerName, PeerRestart, Start,
+    Chosen, Config, Dial, GracefulRestart, Multipath, Originated, PeerConfig, PeerName,
+    PeerRestart, Start,
 };
 
 use crate::problem::Problem;
@@ -52,6 +53,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         graceful_restart: GracefulRestart { start, ..GracefulRestart::default() },
         cluster_id: own.cluster_id,
         originated: originated(world, own, &settings),
+        chosen: Chosen::Told,
     };
     Peering { config: Some(config), problems }
 }

@@ -151,10 +151,19 @@ link set wire up"
                 figure.more.insert("KiB/peer".to_owned(), each);
             }
             if let Err(error) = &ended {
-                figure.wrong.get_or_insert_with(|| format!("{error:#}"));
+                let said = self.last_words(contestant);
+                figure.wrong = Some(format!("{error:#}; {said}"));
             }
         }
         Ok(figures)
+    }
+
+    /// The end of a daemon's log.
+    fn last_words(&self, contestant: Contestant) -> String {
+        let log = fs::read_to_string(self.directory.join(contestant.name()).join("log"));
+        let log = log.unwrap_or_default();
+        let lines: Vec<&str> = log.trim().lines().rev().take(3).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
     }
 
     /// Resident KiB of the daemon with one configured peer, which does not come.
