@@ -133,22 +133,26 @@ link set wire up"
     /// One life of one daemon.
     fn play(&self, contestant: Contestant, play: Play) -> Result<Vec<Figure>> {
         let floor = match play {
-            Play::Mesh => Some(self.floor(contestant)?),
+            Play::Mesh => self.floor(contestant),
             Play::One
             | Play::Rivals
             | Play::Large
             | Play::Crowd
             | Play::Churn
             | Play::LargeIpv6
-            | Play::Audience => None,
+            | Play::Audience => Ok(0.0),
         };
         let daemon = self.start(contestant, play, &play.peers())?;
         let mut figures = self.tester(Order { play, pid: daemon.pid() })?;
         let ended = daemon.stop();
         for figure in &mut figures {
-            if let (Some(floor), Some(full)) = (floor, figure.more.remove("resident KiB")) {
-                let each = (full - floor) / f64::from(scenario::MESH);
-                figure.more.insert("KiB/peer".to_owned(), each);
+            match (&floor, figure.more.remove("resident KiB")) {
+                (Ok(floor), Some(full)) => {
+                    let each = (full - floor) / f64::from(scenario::MESH);
+                    figure.more.insert("KiB/peer".to_owned(), each);
+                }
+                (Err(error), _) => figure.wrong = Some(format!("{error:#}")),
+                (Ok(_), None) => {}
             }
             if let Err(error) = &ended {
                 let said = self.last_words(contestant);

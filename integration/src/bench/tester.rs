@@ -19,6 +19,9 @@ use super::wire::{self, Teller, fingerprint};
 /// How long the daemon may take for one step.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Sessions that come up at the same time: not more than every daemon lets wait to be accepted.
+const AT_THE_DOOR: usize = 8;
+
 /// What the tester is told.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -421,22 +424,7 @@ impl Stage {
             .map(|share| self.announcements(share as usize + 1, share..share + 1, tagged))
             .collect();
         let stretch = Stretch::begin(self.sessions.pid)?;
-        self.sessions.dial(1..peers + 1)?;
-        let start = Instant::now();
-        let mut waiting: Vec<usize> = (1..=peers).collect();
-        while !waiting.is_empty() {
-            ensure!(start.elapsed() < LIMIT, "{} sessions did not come up", waiting.len());
-            self.sessions.turn(Duration::from_millis(20))?;
-            let up: Vec<usize> = waiting
-                .iter()
-                .copied()
-                .filter(|number| self.sessions.all[*number].is_established())
-                .collect();
-            for number in &up {
-                self.sessions.say(*number, Rc::clone(&tables[number - 1]))?;
-            }
-            waiting.retain(|number| !up.contains(number));
-        }
+        self.arrive(peers, &tables)?;
         self.await_right(0..1)?;
         let cost = stretch.end()?;
         self.sessions.settle()?;
@@ -445,6 +433,30 @@ impl Stage {
         #[expect(clippy::cast_precision_loss, reason = "KiB are far below 2^52")]
         let more = BTreeMap::from([("resident KiB".to_owned(), rss as f64)]);
         self.print_cost("g", cost, more)
+    }
+
+    /// Internal peers come up, some at a time, and each tells its table.
+    fn arrive(&mut self, peers: usize, tables: &[Rc<Vec<u8>>]) -> Result<()> {
+        let start = Instant::now();
+        let mut waiting: Vec<usize> = Vec::new();
+        let mut next = 1;
+        while next <= peers || !waiting.is_empty() {
+            ensure!(start.elapsed() < LIMIT, "{} sessions came up", next - 1 - waiting.len());
+            while waiting.len() < AT_THE_DOOR && next <= peers {
+                self.sessions.dial([next])?;
+                waiting.push(next);
+                next += 1;
+            }
+            self.sessions.turn(Duration::from_millis(20))?;
+            let all = &self.sessions.all;
+            let (up, rest): (Vec<usize>, Vec<usize>) =
+                waiting.into_iter().partition(|number| all[*number].is_established());
+            for number in up {
+                self.sessions.say(number, Rc::clone(&tables[number - 1]))?;
+            }
+            waiting = rest;
+        }
+        Ok(())
     }
 
     /// 30 receivers are told a table; then again, with one that does not read.

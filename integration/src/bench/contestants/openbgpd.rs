@@ -35,6 +35,8 @@ pub(super) fn command(directory: &Path, duty: &Duty<'_>) -> Result<Command> {
     let config = configuration(directory, "bgpd.conf", &text)?;
     // It refuses a configuration that others can read.
     std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    // Where its children lock themselves up; made at boot where systemd runs.
+    std::fs::create_dir_all("/run/openbgpd")?;
     let mut command = program(PROGRAM, &["-d", "-f"])?;
     command.arg(config);
     Ok(command)
