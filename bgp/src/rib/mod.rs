@@ -251,7 +251,7 @@ impl Rib {
             return self.note_changes(prefix);
         }
         self.contend(prefix, deferred);
-        best::rank(&mut self.contenders, self.limits);
+        best::judge(&mut self.contenders, self.limits);
         self.order.clear();
         for contender in &self.contenders {
             self.order.push(contender.path);
@@ -267,7 +267,9 @@ impl Rib {
             let path = self.paths.get(*id);
             matches!(path.standing, Standing::Ineligible(_)) || deferred && path.peer != LOCAL
         }));
-        if order.len() > 1 {
+        let used = self.contenders.iter().filter(|contender| contender.outcome.is_used()).count();
+        let head = self.paths.chain(&self.prefixes, prefix).take(used);
+        if !head.eq(order[..used].iter().copied()) {
             self.paths.relink(&mut self.prefixes, prefix, &order);
         }
         order.truncate(judged);
