@@ -8,7 +8,8 @@
 //! A peer takes further words after its AS number: `passive`, `active`, `md5=KEY`, `gtsm`,
 //! `all` (tell it what other peers told us), `port=PORT`, `source=ADDRESS`, `interface=NAME`,
 //! `hold=SECONDS`.
-//! `restarting` says that forwarding went on while we were away. Events go to standard output.
+//! `restarting` says that forwarding went on while we were away, `alone` that nobody programs the
+//! chosen routes. Events go to standard output.
 //! Standard input takes `peers`, `routes`, `originate PREFIX`, `withdraw PREFIX`, `restart` and
 //! `cease TEXT`; its end is a restart.
 
@@ -20,7 +21,9 @@ use std::time::Instant;
 
 use ocicat_bgp::net::{self, Goodbye, Handle};
 use ocicat_bgp::rib::filter::Filter;
-use ocicat_bgp::speaker::{Config, Dial, Originated, Password, PeerConfig, PeerName, Start, Ttl};
+use ocicat_bgp::speaker::{
+    Chosen, Config, Dial, Originated, Password, PeerConfig, PeerName, Start, Ttl,
+};
 use ocicat_bgp::wire::{Family, HoldTime};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -54,6 +57,7 @@ fn configuration(arguments: impl Iterator<Item = String>) -> Result<Config> {
             "listen" => config.listen.push(value.parse()?),
             "own4" => config.own_ipv4 = Some(value.parse()?),
             "own6" => config.own_ipv6 = Some(value.parse()?),
+            "alone" => config.chosen = Chosen::Kept,
             "restarting" => config.graceful_restart.start = Start::Restarting,
             "originate" => {
                 config.originated.insert(value.parse()?, Originated::default());

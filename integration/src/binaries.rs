@@ -10,6 +10,8 @@ use anyhow::{Result, bail};
 pub(crate) struct Binaries {
     pub(crate) ocicat: PathBuf,
     pub(crate) plugin: PathBuf,
+    /// This very program: a benchmark's tester runs optimised.
+    pub(crate) lab: PathBuf,
 }
 
 /// How to build them.
@@ -35,7 +37,11 @@ impl Binaries {
             Profile::Dev => "debug",
             Profile::Release => "release",
         });
-        Self { ocicat: folder.join("ocicat"), plugin: folder.join("ocicat-cni") }
+        Self {
+            ocicat: folder.join("ocicat"),
+            plugin: folder.join("ocicat-cni"),
+            lab: folder.join("lab"),
+        }
     }
 
     /// Builds the programs with cargo, which is quick when nothing changed.
@@ -44,7 +50,7 @@ impl Binaries {
         cargo.current_dir(Self::workspace()).args(["build", "--quiet", "--locked", "--bins"]);
         cargo.args(["-p", "ocicat-felix", "-p", "ocicat-cni"]);
         if profile == Profile::Release {
-            cargo.arg("--release");
+            cargo.args(["--release", "-p", "ocicat-integration"]);
         }
         if !cargo.status()?.success() {
             bail!("the programs do not build");

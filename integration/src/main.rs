@@ -61,8 +61,11 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
-    /// Measure what a pod, a policy or a route costs.
-    Bench { subject: bench::Subject },
+    /// Measure what a pod, a policy or a route costs, and the speaker beside others.
+    Bench {
+        #[command(subcommand)]
+        subject: bench::Subject,
+    },
     /// A shell on a machine of a kept lab: a node, tor, client, or a pod as NAMESPACE/NAME.
     Shell { machine: String },
     /// Try TCP and UDP from one machine of a kept lab to MACHINE:PORT or ADDRESS:PORT.
@@ -74,7 +77,13 @@ enum Command {
     DemoWorker { after: String },
     /// A benchmark, in its worker process.
     #[command(hide = true)]
-    BenchWorker { subject: bench::Subject },
+    BenchWorker {
+        #[command(subcommand)]
+        subject: bench::Subject,
+    },
+    /// Play one scenario of the BGP benchmark; told on standard input.
+    #[command(hide = true)]
+    BgpTester,
     /// One lab test, in its worker process.
     #[command(hide = true)]
     TestWorker { name: String },
@@ -105,15 +114,25 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Demo { keep } => {
             let after = if keep { After::Keep } else { After::Remove };
-            in_worker(&["demo-worker", &after.to_string()])
+            in_worker(&["demo-worker", &after.to_string()], &[], Duration::from_secs(1800))
         }
         Command::DemoWorker { after } => {
             let run = worker.context("only `cargo lab demo` starts this")?;
             demo::show(&run, after.parse()?)
         }
-        Command::Bench { subject } => in_worker(&["bench-worker", subject.word()]),
+        Command::Bench { subject } => {
+            // The worker reads the same words as we did.
+            let words = std::env::args().skip_while(|word| word != "bench").skip(1);
+            let words: Vec<String> = ["bench-worker".to_owned()].into_iter().chain(words).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            in_worker(&words, &subject.packages(), subject.limit())
+        }
         Command::BenchWorker { subject } => {
-            bench::run(&worker.context("only `cargo lab bench` starts this")?, subject)?;
+            bench::run(&worker.context("only `cargo lab bench` starts this")?, &subject)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::BgpTester => {
+            bench::run_tester()?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Shell { machine } => visit::shell(&machine),
@@ -137,15 +156,16 @@ fn execute(command: Command) -> Result<ExitCode> {
 }
 
 /// Gets ready what a demo or benchmark needs, then starts its worker process.
-fn in_worker(arguments: &[&str]) -> Result<ExitCode> {
+fn in_worker(arguments: &[&str], packages: &[setup::Package], limit: Duration) -> Result<ExitCode> {
     setup::require_root()?;
     let progress = Progress::new();
     progress.heading("Set-up");
     for name in run::sweep(run::Kept::Spare)? {
         println!("removed lab {name}, which a killed run had left");
     }
-    setup::install_packages(&progress)?;
-    progress.step("build ocicat and ocicat-cni (release)", || Binaries::build(Profile::Release))?;
-    let end = supervise(arguments, Duration::from_secs(1800))?;
+    setup::install_packages(&progress, packages)?;
+    progress
+        .step("build ocicat, ocicat-cni and lab (release)", || Binaries::build(Profile::Release))?;
+    let end = supervise(arguments, limit)?;
     Ok(if end == End::Passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

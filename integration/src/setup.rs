@@ -10,9 +10,10 @@ use crate::binaries::Binaries;
 use crate::progress::Progress;
 
 /// A program and the Debian package that has it.
-struct Package {
-    program: &'static str,
-    package: &'static str,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Package {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
 }
 
 const PACKAGES: [Package; 7] = [
@@ -36,10 +37,12 @@ pub(crate) fn require_root() -> Result<()> {
     Ok(())
 }
 
-/// Installs the distribution packages that are missing, saying which.
-pub(crate) fn install_packages(progress: &Progress) -> Result<()> {
+/// Installs the distribution packages that are missing, saying which: those that every lab needs,
+/// and `more`.
+pub(crate) fn install_packages(progress: &Progress, more: &[Package]) -> Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()
+        .chain(more)
         .filter(|package| find(package.program).is_none())
         .map(|package| package.package)
         .collect();
@@ -59,6 +62,7 @@ pub(crate) fn install_packages(progress: &Progress) -> Result<()> {
     })?;
     let still: Vec<&str> = PACKAGES
         .iter()
+        .chain(more)
         .filter(|package| find(package.program).is_none())
         .map(|package| package.program)
         .collect();

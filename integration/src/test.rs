@@ -35,7 +35,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     for name in sweep(Kept::Spare)? {
         println!("removed lab {name}, which a killed run had left");
     }
-    setup::install_packages(&progress)?;
+    setup::install_packages(&progress, &[])?;
     if filter.is_none() {
         workspace_checks(&progress, &mut tally)?;
     }

@@ -28,7 +28,7 @@ use crate::wire::PeerKind;
 /// The most that is read from one connection before others, and the timers, get their turn.
 const READ_TURN: usize = 64 * 1024;
 /// While input keeps coming, output waits no longer than this.
-const FLUSH_EVERY: Duration = Duration::from_millis(20);
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// Prefixes shown before sockets and timers get their turn again.
 const ROUTES_PER_TURN: usize = 256;
 /// Refused addresses that are remembered; beyond, they are refused without a line in the log.

@@ -140,6 +140,14 @@ impl Outcome {
             Self::Lost(step) => (2, Reverse(Some(step))),
         }
     }
+
+    /// Whether packets may take the path.
+    pub(crate) const fn is_used(self) -> bool {
+        match self {
+            Self::Best | Self::Multipath => true,
+            Self::Lost(_) => false,
+        }
+    }
 }
 
 /// How many paths may be used together, by source.
@@ -152,44 +160,69 @@ pub(crate) struct Limits {
 
 /// Judges all contenders and puts them in order: the best, those used beside it, the losers.
 pub(crate) fn rank<T: Copy>(contenders: &mut [Contender<T>], limits: Limits) {
+    judge(contenders, limits);
+    contenders.sort_by_key(|c| (c.outcome.rank(), c.router_id, c.peer, c.identifier));
+}
+
+/// Judges all contenders and puts those that are used in front, in order; the losers follow in no
+/// special one.
+pub(crate) fn judge<T: Copy>(contenders: &mut [Contender<T>], limits: Limits) {
     for contender in &mut *contenders {
         contender.outcome = Outcome::Best;
     }
-    keep_least(contenders, Step::LocallyOriginated, |c| c.source != Source::Local);
-    keep_least(contenders, Step::LongLivedStale, |c| c.long_lived_stale);
-    keep_least(contenders, Step::LocalPref, |c| u32::MAX - c.local_pref);
-    keep_least(contenders, Step::AsPathLength, |c| c.as_path_length);
-    keep_least(contenders, Step::Origin, |c| c.origin);
-    compare_med(contenders);
-    keep_least(contenders, Step::ExternalOverInternal, |c| c.source);
-
-    // RFC 4271 §9.1.2.2 (e) would compare the cost to the next hops; we know of no such cost.
-    let equal = contenders.iter().filter(|c| c.outcome == Outcome::Best).count();
-    keep_least(contenders, Step::RouterId, |c| c.router_id);
-    keep_least(contenders, Step::ClusterListLength, |c| c.cluster_list_length);
-    keep_least(contenders, Step::PeerAddress, |c| c.peer);
-    keep_least(contenders, Step::PathIdentifier, |c| c.identifier);
+    let equal = eliminate(contenders);
     if equal > 1 {
         use_beside(contenders, limits);
+        contenders.sort_by_key(|c| (c.outcome.rank(), c.router_id, c.peer, c.identifier));
+    } else if let Some(best) = contenders.iter().position(alive) {
+        contenders[..=best].rotate_right(1);
     }
-    contenders.sort_by_key(|c| (c.outcome.rank(), c.router_id, c.peer, c.identifier));
+}
+
+/// Goes through the steps until one is left; says how many were equal before the tie-breakers.
+fn eliminate<T: Copy>(contenders: &mut [Contender<T>]) -> usize {
+    use Step::{AsPathLength, ClusterListLength, ExternalOverInternal, LocalPref};
+    use Step::{LocallyOriginated, LongLivedStale, Origin, PathIdentifier, PeerAddress, RouterId};
+    let all = contenders;
+    let decided = keep_least(all, LocallyOriginated, |c| c.source != Source::Local) < 2
+        || keep_least(all, LongLivedStale, |c| c.long_lived_stale) < 2
+        || keep_least(all, LocalPref, |c| u32::MAX - c.local_pref) < 2
+        || keep_least(all, AsPathLength, |c| c.as_path_length) < 2
+        || keep_least(all, Origin, |c| c.origin) < 2;
+    if decided {
+        return 1;
+    }
+    compare_med(all);
+    // RFC 4271 §9.1.2.2 (e) would compare the cost to the next hops; we know of no such cost.
+    let equal = keep_least(all, ExternalOverInternal, |c| c.source);
+    let _ = equal < 2
+        || keep_least(all, RouterId, |c| c.router_id) < 2
+        || keep_least(all, ClusterListLength, |c| c.cluster_list_length) < 2
+        || keep_least(all, PeerAddress, |c| c.peer) < 2
+        || keep_least(all, PathIdentifier, |c| c.identifier) < 2;
+    equal
 }
 
 fn alive<T>(contender: &Contender<T>) -> bool {
     contender.outcome == Outcome::Best
 }
 
+/// One step; says how many are left.
 fn keep_least<T, K: Ord>(
     contenders: &mut [Contender<T>],
     step: Step,
     key: impl Fn(&Contender<T>) -> K,
-) {
-    let Some(least) = contenders.iter().filter(|c| alive(c)).map(&key).min() else { return };
+) -> usize {
+    let Some(least) = contenders.iter().filter(|c| alive(c)).map(&key).min() else { return 0 };
+    let mut left = 0;
     for contender in contenders.iter_mut().filter(|c| alive(c)) {
         if key(contender) > least {
             contender.outcome = Outcome::Lost(step);
+        } else {
+            left += 1;
         }
     }
+    left
 }
 
 /// RFC 4271 §9.1.2.2 (c): MED compares only between paths from the same neighbouring AS.

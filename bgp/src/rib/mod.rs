@@ -26,7 +26,7 @@ pub(crate) mod sweep;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::speaker::Reflection;
+use crate::speaker::{Chosen, Reflection};
 use crate::wire::{Family, FamilySet, Marks, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
 use best::{Contender, Ineligible, Limits, Outcome, Source};
@@ -78,8 +78,9 @@ pub(crate) struct Rib {
     pub(crate) best_changed: PrefixQueue,
     /// Any change of a path counts as one of the best: some peers are told several.
     pub(crate) every_path_counts: bool,
-    /// Prefixes whose next hops changed since they were last taken out.
+    /// Prefixes whose next hops changed since they were last taken out, if anybody does.
     pub(crate) hops_changed: PrefixQueue,
+    chosen: Chosen,
     /// Prefixes that lost their last path; they keep their number until everybody was told.
     pub(crate) orphans: Vec<PrefixId>,
     contenders: Vec<Contender<PathId>>,
@@ -89,7 +90,7 @@ pub(crate) struct Rib {
 
 impl Rib {
     /// An empty table. `own` stands for ourselves among the neighbours.
-    pub(crate) fn new(own: Neighbor, limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(own: Neighbor, limits: Limits, chosen: Chosen, seed: u64) -> Self {
         Self {
             prefixes: Prefixes::new(seed),
             paths: Paths::new(seed),
@@ -102,6 +103,7 @@ impl Rib {
             best_changed: PrefixQueue::default(),
             every_path_counts: false,
             hops_changed: PrefixQueue::default(),
+            chosen,
             orphans: Vec::new(),
             contenders: Vec::new(),
             order: Vec::new(),
@@ -273,8 +275,11 @@ impl Rib {
     /// Runs the decision for one prefix and notes what changed since [`Self::remember`].
     fn select(&mut self, prefix: PrefixId) {
         let deferred = self.deferred.contains(prefix.family());
+        if self.select_alone(prefix, deferred) {
+            return self.note_changes(prefix);
+        }
         self.contend(prefix, deferred);
-        best::rank(&mut self.contenders, self.limits);
+        best::judge(&mut self.contenders, self.limits);
         self.order.clear();
         for contender in &self.contenders {
             self.order.push(contender.path);
@@ -290,12 +295,31 @@ impl Rib {
             let path = self.paths.get(*id);
             matches!(path.standing, Standing::Ineligible(_)) || deferred && path.peer != LOCAL
         }));
-        if order.len() > 1 {
+        let used = self.contenders.iter().filter(|contender| contender.outcome.is_used()).count();
+        let head = self.paths.chain(&self.prefixes, prefix).take(used);
+        if !head.eq(order[..used].iter().copied()) {
             self.paths.relink(&mut self.prefixes, prefix, &order);
         }
         order.truncate(judged);
         self.order = order;
         self.note_changes(prefix);
+    }
+
+    /// Most prefixes have one path, or none: then there is nothing to compare.
+    fn select_alone(&mut self, prefix: PrefixId, deferred: bool) -> bool {
+        let Some(id) = self.paths.chain(&self.prefixes, prefix).next() else { return true };
+        if !self.paths.is_last(id) {
+            return false;
+        }
+        let path = self.paths.get_mut(id);
+        let chosen = !deferred || path.peer == LOCAL;
+        match path.standing {
+            Standing::Unused | Standing::Multipath | Standing::Best if chosen => {
+                path.standing = Standing::Best;
+            }
+            Standing::Unused | Standing::Multipath | Standing::Best | Standing::Ineligible(_) => {}
+        }
+        true
     }
 
     fn note_changes(&mut self, prefix: PrefixId) {
@@ -306,7 +330,8 @@ impl Rib {
         if !same_best || self.every_path_counts {
             self.best_changed.push(prefix);
         }
-        if !same_best || !same_rest {
+        let hops_changed = !same_best || !same_rest;
+        if hops_changed && self.chosen == Chosen::Told {
             self.hops_changed.push(prefix);
         }
     }

@@ -135,6 +135,12 @@ impl Paths {
         })
     }
 
+    /// Whether no other path follows in the chain.
+    #[inline]
+    pub(crate) fn is_last(&self, id: PathId) -> bool {
+        self.get(id).next == NONE
+    }
+
     /// Puts the paths of a prefix into this order.
     pub(crate) fn relink(&mut self, prefixes: &mut Prefixes, prefix: PrefixId, order: &[PathId]) {
         let mut next = NONE;
@@ -156,7 +162,7 @@ impl Paths {
             .find(|id| self.get(*id).peer == peer && self.identifier(*id) == identifier)
     }
 
-    /// Adds a path at the head of its chain, whatever its rank.
+    /// Adds a path behind the head of its chain, whatever its rank: mostly it stays there.
     pub(crate) fn insert(
         &mut self,
         prefixes: &mut Prefixes,
@@ -164,8 +170,14 @@ impl Paths {
         identifier: u32,
     ) -> PathId {
         let prefix = path.prefix.expect("only vacant records have no prefix");
-        let id = PathId(self.slab.insert(Path { next: prefixes.head(prefix), ..path }));
-        prefixes.set_head(prefix, id.0);
+        let head = prefixes.head(prefix);
+        let next = if head == NONE { NONE } else { self.get(PathId(head)).next };
+        let id = PathId(self.slab.insert(Path { next, ..path }));
+        if head == NONE {
+            prefixes.set_head(prefix, id.0);
+        } else {
+            self.get_mut(PathId(head)).next = id.0;
+        }
         if identifier != 0 {
             self.identifiers.insert(id, identifier);
         }

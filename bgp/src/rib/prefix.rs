@@ -96,14 +96,19 @@ impl Prefixes {
     }
 
     pub(crate) fn find(&self, prefix: Prefix) -> Option<PrefixId> {
+        self.find_hashed(prefix, Self::hash(&self.hasher, prefix))
+    }
+
+    fn find_hashed(&self, prefix: Prefix, hash: u64) -> Option<PrefixId> {
         let family = prefix.family();
         let same = |row| self.prefix(PrefixId::new(family, row)) == prefix;
-        let row = self.index[family.index()].find(Self::hash(&self.hasher, prefix), same)?;
+        let row = self.index[family.index()].find(hash, same)?;
         Some(PrefixId::new(family, row))
     }
 
     pub(crate) fn find_or_insert(&mut self, prefix: Prefix) -> PrefixId {
-        if let Some(id) = self.find(prefix) {
+        let hash = Self::hash(&self.hasher, prefix);
+        if let Some(id) = self.find_hashed(prefix, hash) {
             return id;
         }
         let [high, low @ ..] = quarters(prefix);
@@ -114,7 +119,7 @@ impl Prefixes {
             Family::Ipv6 => self.ipv6.insert(Record6 { high, bits: low, head: NONE, len }),
         };
         let mut index = std::mem::take(&mut self.index[family.index()]);
-        index.insert(Self::hash(&self.hasher, prefix), row, |row| {
+        index.insert(hash, row, |row| {
             Self::hash(&self.hasher, self.prefix(PrefixId::new(family, row)))
         });
         self.index[family.index()] = index;

@@ -38,6 +38,10 @@ impl PrefixQueue {
         self.waiting[prefix.family().index()].get(prefix.row())
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

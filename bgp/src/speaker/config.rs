@@ -68,6 +68,18 @@ pub struct Config {
     pub cluster_id: Option<Ipv4Addr>,
     /// The prefixes that we originate at start. [`super::Speaker::originate`] changes them later.
     pub originated: BTreeMap<Prefix, Originated>,
+    /// Whether the edge is told the chosen routes. Counts only in [`super::Speaker::new`].
+    pub chosen: Chosen,
+}
+
+/// What becomes of the routes that were chosen, besides that peers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Chosen {
+    /// [`super::Output::RouteChanged`] and [`super::Output::RouteWithdrawn`] tell them.
+    #[default]
+    Told,
+    /// Nobody programs them: a speaker alone, as a route reflector is.
+    Kept,
 }
 
 impl Config {
@@ -85,6 +97,7 @@ impl Config {
             own_ipv6: None,
             cluster_id: None,
             originated: BTreeMap::new(),
+            chosen: Chosen::default(),
         }
     }
 }

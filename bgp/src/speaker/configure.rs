@@ -28,7 +28,7 @@ impl Speaker {
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         let bare = Config { peers: BTreeMap::new(), originated: BTreeMap::new(), ..config.clone() };
         let mut speaker = Self {
-            rib: Rib::new(ourselves(&config), limits(&config), seed),
+            rib: Rib::new(ourselves(&config), limits(&config), config.chosen, seed),
             restart: Restart::new(&config, now),
             config: bare,
             peers: BTreeMap::new(),

@@ -32,9 +32,9 @@ pub use crate::rib::best::{Ineligible, Step};
 pub use crate::session::State;
 pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};
 pub use config::{
-    AddPath, Admin, Between, Config, Dial, GracefulRestart, Multipath, NextHopMode, Originated,
-    Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart, Receive, Reflection, Start,
-    Ttl,
+    AddPath, Admin, Between, Chosen, Config, Dial, GracefulRestart, Multipath, NextHopMode,
+    Originated, Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart, Receive,
+    Reflection, Start, Ttl,
 };
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::Arrival;

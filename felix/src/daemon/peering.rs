@@ -1,7 +1,7 @@
 //! The speaker's side of the loop.
 
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
-use ocicat_bgp::speaker::{Config, Start};
+use ocicat_bgp::speaker::{Chosen, Config, Start};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -98,6 +98,9 @@ impl Daemon {
             self.find_ways();
         }
         let Some(mut config) = config else { return };
+        if self.writer.is_none() {
+            config.chosen = Chosen::Kept;
+        }
         self.news.keep(|name| config.peers.contains_key(name));
         if let Some(departure) = self.drain.departure() {
             peering::depart(&mut config, departure);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
-    Config, Dial, GracefulRestart, Originated, PeerName, PeerRestart, Start,
+    Chosen, Config, Dial, GracefulRestart, Originated, PeerName, PeerRestart, Start,
 };
 
 use crate::datastore::calico::ProgramClusterRoutes;
@@ -112,6 +112,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         graceful_restart: GracefulRestart { start, ..GracefulRestart::default() },
         cluster_id: own.cluster_id,
         originated: originated(world, own, &settings),
+        chosen: Chosen::Told,
     };
     let routing = Routing {
         gateways: std::mem::take(&mut draft.gateways),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::rib::best::Ineligible;
 use crate::rib::filter::{Action, AnyCommunity, MatchOperator, Operation, PrefixMatch, Rule};
-use crate::speaker::Verdict;
+use crate::speaker::{Chosen, Verdict};
 use crate::wire::Community;
 
 /// A line of three: the one in the middle passes everything on.
@@ -47,6 +47,19 @@ fn a_prefix_that_changes_its_mind_before_it_is_told_is_told_once() {
     sim.run_until_quiet();
     assert_eq!(sim.node(0).speaker.peers(sim.now())[0].sent.update - before, 1);
     assert_eq!(sim.node(1).speaker.route(own(77)).unwrap().paths[0].attributes.med, Some(9));
+}
+
+#[test]
+fn a_speaker_alone_tells_its_peers_and_not_the_edge() {
+    let mut configs = line();
+    configs[1].chosen = Chosen::Kept;
+    let mut sim = network(1, configs);
+    assert_eq!(sim.node(1).route_events, 0);
+    assert_eq!(routes(&sim, 2)[&own(0).to_string()], ["10.0.0.2"]);
+    sim.with(0, |speaker, now| speaker.withdraw(now, own(0)));
+    sim.run_until_quiet();
+    assert!(!routes(&sim, 2).contains_key(&own(0).to_string()));
+    assert_eq!(sim.node(1).route_events, 0);
 }
 
 #[test]
