@@ -141,7 +141,12 @@ impl Speaker {
             (Timer::IdleHold(peer), "idle hold"),
             (Timer::Restart(peer), "restart of the peer"),
             (Timer::Stale(peer), "stale routes"),
+            (Timer::Refresh(peer), "answer to a route refresh"),
         ];
+        names.extend(
+            Self::FAMILIES
+                .map(|family| (Timer::LongLived(peer, family), "long-lived stale routes")),
+        );
         for direction in Direction::BOTH {
             names.push((Timer::Hold(peer, direction), "hold"));
             names.push((Timer::Keepalive(peer, direction), "keepalive"));

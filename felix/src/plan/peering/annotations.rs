@@ -37,7 +37,7 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("multihop", |text, peer| set(&mut peer.ttl, hops(text).map(Ttl::Multihop))),
     ("graceful-restart", |text, peer| set(&mut peer.graceful_restart, restart(text))),
     ("bfd", |text, peer| set(&mut peer.bfd, super::bfd::parse(text))),
-    ("long-lived-stale-time", |text, peer| set(&mut peer.long_lived, interval(text).map(Some))),
+    ("long-lived-stale-time", |text, peer| set(&mut peer.long_lived, long_lived(text).map(Some))),
     ("add-path-receive", |text, peer| set(&mut peer.add_path.receive, receive(text))),
     ("add-path-send", |text, peer| set(&mut peer.add_path.send, paths(text).map(Some))),
     ("local-as-mode", local_as_mode),
@@ -149,6 +149,15 @@ fn hold_time(text: &str) -> Result<HoldTime, String> {
     let wrong = || format!("{text:?} is neither 0s nor 3s to 65535s (RFC 4271 §4.2)");
     let seconds = u16::try_from(super::duration(text)?.as_secs()).map_err(|_| wrong())?;
     HoldTime::from_secs(seconds).map_err(|_| wrong())
+}
+
+/// RFC 9494 §3: 24 bits.
+fn long_lived(text: &str) -> Result<Duration, String> {
+    let time = interval(text)?;
+    if time.as_secs() > 0x00ff_ffff {
+        return Err(format!("{text:?} is longer than 16777215s, the most that RFC 9494 can say"));
+    }
+    Ok(time)
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -329,6 +338,7 @@ mod tests {
             ("max-prefixes", "10 explode"),
             ("add-path-send", "0"),
             ("remove-private-as", "some"),
+            ("long-lived-stale-time", "9999h"),
             ("multipath", "4"),
             ("hold-tiem", "9s"),
         ] {

@@ -2,7 +2,7 @@
 
 use ocicat_bgp::rib::filter::{Action, AnyCommunity, Filter, Operation, Otherwise, Rule, Source};
 use ocicat_bgp::speaker::{Config, PeerConfig};
-use ocicat_bgp::wire::{Community, PeerKind};
+use ocicat_bgp::wire::Community;
 
 /// RFC 8326 §5: 65535:0.
 const GRACEFUL_SHUTDOWN: Community = Community(0xFFFF_0000);
@@ -18,20 +18,15 @@ pub enum Departure {
 
 /// Changes what peers are told. No session is touched by it.
 pub fn depart(config: &mut Config, departure: Departure) {
-    let ours = config.local_as;
+    // RFC 8326 §4.2: within the AS the local preference says it; another AS never sees that. Which of the two a peer is may
+    // be known by its OPEN alone.
+    let marks = [
+        Operation::AddCommunity(AnyCommunity::Standard(GRACEFUL_SHUTDOWN)),
+        Operation::SetLocalPref(0),
+    ];
     for peer in config.peers.values_mut() {
         match departure {
-            Departure::Announced => {
-                let shown = peer.local_as.map_or(ours, |local_as| local_as.number).get();
-                let is_internal = peer.remote_as.expected_kind(shown) == PeerKind::Internal;
-                let mut marks =
-                    vec![Operation::AddCommunity(AnyCommunity::Standard(GRACEFUL_SHUTDOWN))];
-                if is_internal {
-                    // RFC 8326 §4.2: within the AS the local preference says it.
-                    marks.push(Operation::SetLocalPref(0));
-                }
-                announce(peer, &marks);
-            }
+            Departure::Announced => announce(peer, &marks),
             Departure::Done => peer.export = Filter::reject_all(),
         }
     }
