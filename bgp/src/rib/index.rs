@@ -96,7 +96,6 @@ impl Index {
 
 /// The part of a hash that is not in the place of its record.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the highest seven bits are left")]
 const fn tag(hash: u64) -> u8 {
     (hash >> 57) as u8 | 0x80
 }

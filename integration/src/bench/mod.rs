@@ -9,6 +9,7 @@ mod contestants;
 mod fib;
 mod measure;
 mod node;
+mod plays;
 mod receiver;
 mod report;
 mod scenario;

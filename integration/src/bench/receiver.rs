@@ -123,12 +123,14 @@ impl Heard {
     }
 
     fn each(&mut self, mut nlri: &[u8], kind: u32, now: Instant) -> Result<(), &'static str> {
+        let mut before = 0;
         while !nlri.is_empty() {
             self.prefixes += 1;
-            let Some(prefix) = self.table.take(&mut nlri)? else {
+            let Some(prefix) = self.table.take(&mut nlri, before)? else {
                 self.strangers += 1;
                 continue;
             };
+            before = prefix;
             let at = prefix as usize;
             let target = self.target[at];
             let before = std::mem::replace(&mut self.held[at], kind);

@@ -48,12 +48,10 @@ const fn is_routable(octet: u8) -> bool {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) family: Family,
-    /// The upper 16 bits of each /16 in use.
-    blocks: Vec<u16>,
-    /// The place in `blocks` by the upper 16 bits, or `u32::MAX`.
+    /// The number of the /16 in use with these upper 16 bits, or `u32::MAX`.
     block_of: Vec<u32>,
-    /// The place of each prefix, counted over all blocks.
-    places: Vec<u32>,
+    /// The address of each prefix; it gives the length too.
+    addresses: Vec<u32>,
     /// The prefix at each place.
     numbers: Vec<u32>,
     /// Set `n` has the prefixes from `starts[n]` to before `starts[n + 1]`.
@@ -71,10 +69,11 @@ impl Table {
         for (place, high) in (0..).zip(&blocks) {
             block_of[usize::from(*high)] = place;
         }
-        let places = spread(all);
         let mut numbers = vec![0; all as usize];
-        for (number, place) in (0..).zip(&places) {
-            numbers[*place as usize] = number;
+        let mut addresses = Vec::with_capacity(all as usize);
+        for (number, place) in (0..).zip(spread(all)) {
+            numbers[place as usize] = number;
+            addresses.push(u32::from(blocks[place as usize / 16]) << 16 | (place % 16) << 12);
         }
         let mut random = Numbers(0x0C1CA7);
         let mut starts = Vec::new();
@@ -90,12 +89,12 @@ impl Table {
         for (set, pair) in (0..).zip(starts.windows(2)) {
             set_of[pair[0] as usize..pair[1] as usize].fill(set);
         }
-        Self { family, blocks, block_of, places, numbers, starts, set_of }
+        Self { family, block_of, addresses, numbers, starts, set_of }
     }
 
     /// How many prefixes there are.
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.addresses.len()
     }
 
     /// All prefixes.
@@ -121,19 +120,26 @@ impl Table {
 
     /// Address and length of a prefix, as those of IPv4 whatever the family.
     fn prefix(&self, number: u32) -> (u32, u8) {
-        let place = self.places[number as usize];
-        let (block, place) = (place / 16, place % 16);
-        (u32::from(self.blocks[block as usize]) << 16 | place << 12, LENGTHS[place as usize])
+        let address = self.addresses[number as usize];
+        (address, length_at(address))
     }
 
-    /// The number of a prefix with this IPv4 address and length, if it is one of ours.
+    /// The number of a prefix with this IPv4 address and length, if it is one of ours. Prefixes come
+    /// mostly in the order in which they were told, or against it: the neighbours of the one before
+    /// are looked at first, and the large tables seldom.
     #[inline]
-    fn number(&self, address: u32, length: u8) -> Option<u32> {
-        let place = (address >> 12) & 15;
-        let block = self.block_of[(address >> 16) as usize];
-        let known = address & 0xFFF == 0 && LENGTHS[place as usize] == length;
-        let place = block.wrapping_mul(16).wrapping_add(place);
-        self.numbers.get(place as usize).copied().filter(|_| known && block != u32::MAX)
+    fn number(&self, address: u32, length: u8, before: u32) -> Option<u32> {
+        if length_at(address) != length {
+            return None;
+        }
+        let near = [before.wrapping_add(1), before.wrapping_sub(1)];
+        let near = near.into_iter().find(|n| self.addresses.get(*n as usize) == Some(&address));
+        near.or_else(|| {
+            let block = self.block_of[(address >> 16) as usize];
+            let place = block.wrapping_mul(16).wrapping_add((address >> 12) & 15);
+            let known = address & 0xFFF == 0 && block != u32::MAX;
+            self.numbers.get(place as usize).copied().filter(|_| known)
+        })
     }
 
     /// Appends a prefix as an UPDATE has it.
@@ -151,9 +157,10 @@ impl Table {
         out.extend(&octets[..used]);
     }
 
-    /// Takes one prefix off the front of NLRI. `Err`: malformed; `None`: none of ours.
+    /// Takes one prefix off the front of NLRI; `before` is the one before it. `Err`: malformed;
+    /// `None`: none of ours.
     #[inline]
-    pub(crate) fn take(&self, nlri: &mut &[u8]) -> Result<Option<u32>, &'static str> {
+    pub(crate) fn take(&self, nlri: &mut &[u8], before: u32) -> Result<Option<u32>, &'static str> {
         let Some((length, rest)) = nlri.split_first() else { return Err("no prefix length") };
         let used = usize::from(length.div_ceil(8));
         let Some((octets, rest)) = rest.split_at_checked(used) else {
@@ -171,8 +178,13 @@ impl Table {
         };
         let mut address = [0; 4];
         address[..octets.len()].copy_from_slice(octets);
-        Ok(self.number(u32::from_be_bytes(address), length))
+        Ok(self.number(u32::from_be_bytes(address), length, before))
     }
+}
+
+/// The length of the prefix with this address.
+const fn length_at(address: u32) -> u8 {
+    LENGTHS[(address >> 12) as usize & 15]
 }
 
 /// The first octets of every generated IPv6 prefix; then comes what IPv4 has.
@@ -245,8 +257,9 @@ mod tests {
                     let mut octets = Vec::new();
                     table.put(&mut octets, prefix);
                     let mut rest = octets.as_slice();
-                    assert_eq!(table.take(&mut rest), Ok(Some(prefix)));
+                    assert_eq!(table.take(&mut rest, prefix.wrapping_sub(1)), Ok(Some(prefix)));
                     assert!(rest.is_empty());
+                    assert_eq!(table.take(&mut octets.as_slice(), 77), Ok(Some(prefix)));
                 }
             }
             assert_eq!(seen.len(), table.len());
@@ -256,9 +269,9 @@ mod tests {
     #[test]
     fn what_is_none_of_ours_is_told_from_what_is_malformed() {
         let table = Table::new(Family::Ipv4, 1, 100, 10);
-        assert_eq!(table.take(&mut [8, 10].as_slice()), Ok(None));
-        assert!(table.take(&mut [24, 10].as_slice()).is_err());
-        assert!(table.take(&mut [33, 1, 2, 3, 4, 5].as_slice()).is_err());
+        assert_eq!(table.take(&mut [8, 10].as_slice(), 0), Ok(None));
+        assert!(table.take(&mut [24, 10].as_slice(), 0).is_err());
+        assert!(table.take(&mut [33, 1, 2, 3, 4, 5].as_slice(), 0).is_err());
     }
 
     #[test]

@@ -288,7 +288,7 @@ mod tests {
                 assert_eq!(update.fingerprint, fingerprint(&told));
                 let mut nlri = update.announced;
                 while !nlri.is_empty() {
-                    heard.push(table.take(&mut nlri).unwrap().unwrap());
+                    heard.push(table.take(&mut nlri, 0).unwrap().unwrap());
                 }
                 rest = &rest[length..];
             }

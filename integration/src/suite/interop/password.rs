@@ -12,7 +12,6 @@ use crate::object::Object;
 use crate::probe::LONG;
 use crate::router::{Config, Neighbor, Presence, Program};
 use crate::spec::{Numbering, Spec, rack};
-use crate::wait::until;
 
 pub(super) const TESTS: &[Test] = &[Test::new(
     "interop: GoBGP, BIRD, FRR, OpenBGPD, ExaBGP, with a password and with a wrong one",
@@ -51,9 +50,6 @@ fn config(lab: &Lab, key: &str) -> Config {
 fn passwords(bench: &Bench) -> Result<()> {
     let mut lab = bench.bare(spec())?;
     lab.start_agents()?;
-    if lab.agents[0].ask(&["check"])?.contains("Secrets are not read by this version") {
-        return stays_down(&lab);
-    }
     let cidrs = lab.spec.nodes[0].pod_cidrs.clone();
     for program in PROGRAMS {
         let place = |word: &str| lab.directory().join(format!("{program}-{word}"));
@@ -72,18 +68,4 @@ fn passwords(bench: &Bench) -> Result<()> {
         println!("     - {program}");
     }
     Ok(())
-}
-
-/// A session that should have a password never runs without.
-fn stays_down(lab: &Lab) -> Result<()> {
-    println!("     -        - this version reads no Secrets: the sessions must stay down");
-    let bird =
-        Program::Bird.start(&lab.router, &lab.directory().join("tor"), &lab.router_config())?;
-    std::thread::sleep(Duration::from_secs(6));
-    let up = bird.sessions()?.iter().any(|session| session.established);
-    ensure!(!up, "a session without its password");
-    until(LONG, "what is missing is named", || {
-        Ok(lab.agents[0].ask(&["check"])?.contains("spec.password.secretKeyRef"))
-    })
-    .map(drop)
 }
