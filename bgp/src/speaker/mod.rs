@@ -53,6 +53,9 @@ use crate::session::timer::{Jitter, Timers};
 use crate::wire::{Family, MessageKind, Scratch};
 use restart::Restart;
 
+/// How many times more prefixes without paths are kept while peers wait to be told.
+const BUSY_PATIENCE: usize = 64;
+
 /// A BGP speaker without sockets and clock.
 #[derive(Debug)]
 pub struct Speaker {
@@ -220,7 +223,9 @@ impl Speaker {
         while let Some(prefix) = self.rib.best_changed.pop() {
             self.groups.mark(prefix);
         }
-        if self.rib.orphans.len() > self.restart.orphans_allowed {
+        // While groups have something to say most orphans are still theirs, and peers come first.
+        let patience = if self.groups.are_idle() { 1 } else { BUSY_PATIENCE };
+        if self.rib.orphans.len() / patience > self.restart.orphans_allowed {
             self.forget_orphans();
         }
         self.announce_output();
