@@ -62,6 +62,9 @@ use crate::session::timer::{Jitter, Timers};
 use crate::wire::{Family, MessageKind, Scratch};
 use restart::Restart;
 
+/// How many times more prefixes without paths are kept while peers wait to be told.
+const BUSY_PATIENCE: usize = 64;
+
 /// A BGP speaker without sockets and clock.
 #[derive(Debug)]
 pub struct Speaker {
@@ -250,7 +253,9 @@ impl Speaker {
         while let Some(prefix) = self.rib.best_changed.pop() {
             self.groups.mark(prefix);
         }
-        if self.rib.orphans.len() > self.restart.orphans_allowed {
+        // While groups have something to say most orphans are still theirs, and peers come first.
+        let (orphans, allowed) = (self.rib.orphans.len(), self.restart.orphans_allowed);
+        if orphans > allowed && (orphans / BUSY_PATIENCE > allowed || self.groups.are_idle()) {
             self.forget_orphans();
         }
         self.announce_output();

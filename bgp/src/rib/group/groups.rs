@@ -118,6 +118,11 @@ impl Groups {
         self.groups.values().any(|group| !group.policy.codec.add_path_send.is_empty())
     }
 
+    /// Whether every group has encoded all it has to say.
+    pub(crate) fn are_idle(&self) -> bool {
+        self.groups.values().all(Group::is_idle)
+    }
+
     /// Whether there is something to send to a peer.
     pub(crate) fn has_news(&self, peer: PeerIndex) -> bool {
         let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
