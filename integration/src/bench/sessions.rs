@@ -61,7 +61,7 @@ impl Sessions {
         let up =
             |sessions: &Self| sessions.all[numbers.clone()].iter().all(Session::is_established);
         for _ in 0..60 {
-            if self.run(Duration::from_secs(1), &up)? {
+            if self.run(Duration::from_secs(1), up)? {
                 return Ok(());
             }
             measure::sample(self.pid)?;
