@@ -174,12 +174,8 @@ fn report(progress: &Progress, tally: &Tally) -> Result<ExitCode> {
         println!("{} {name}", progress.mark(Mark::Bad));
     }
     let Tally { passed, failed, skipped, not_applicable } = tally;
-    println!(
-        "{passed} passed, {} failed, {} skipped, {} not applicable",
-        failed.len(),
-        skipped.len(),
-        not_applicable.len()
-    );
+    println!("{} not applicable", not_applicable.len());
+    println!("{passed} passed, {} failed, {} skipped", failed.len(), skipped.len());
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
