@@ -27,7 +27,7 @@
 //! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too; BFD down goes in a hard reset to peers with RFC 8538 |
-//! | unnumbered, dynamic peers | core | `speaker::found` | a router is known by its advertisement or its connection; who listens for advertisements is the edge, later |
+//! | unnumbered, dynamic peers | done | `speaker::found`, `net` (discovery) | no RFC; a router is known by its advertisement (4861) or its connection. Of several on one link the first with a session stays |
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
 //! | 8212 default reject | by filters | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate; whoever wants it appends rules that reject |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
@@ -36,7 +36,7 @@
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |
 //! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | the limit on paths told is by count, chosen one after the other by the decision process |
 //! | 8654 long messages | done | `session::negotiate` | always offered |
-//! | 2385, 5082 | edge | `net` | |
+//! | 2385, 5082 | edge | `net` | MD5 keys for single addresses and for ranges |
 //! | 5880 BFD | asynchronous mode | [`bfd`] | no authentication (a packet that has one is discarded), no echo function, no demand mode of our own; C = 0 |
 //! | 5881 single hop | done | [`bfd`] | a session is bound to the peer's address beside its discriminator |
 //! | 5882 use of BFD | done | [`bfd`], `speaker::up_down` | §4.1: BGP does not wait for BFD; §8: AdminDown is said for 40 ms, not for a detection time |

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocicat_bgp::speaker::{PeerName, Start};
+use ocicat_bgp::speaker::Start;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -34,7 +34,7 @@ use crate::dataplane::kernel::links::Link;
 use crate::dataplane::{Dataplane, RouteKey, State};
 use crate::datastore::{Datastore, Event};
 use crate::metrics::Metrics;
-use crate::plan::peering::{About, LogLevel};
+use crate::plan::peering::{Abouts, LogLevel};
 use crate::plan::routes::{RoutePlan, Ways};
 use crate::plan::ruleset::Ruleset;
 use crate::problem::Problem;
@@ -133,7 +133,7 @@ pub struct Daemon {
     waiters: Waiters,
     speaker: Speaker,
     /// What there is to know of peers beside their configuration.
-    about: BTreeMap<PeerName, About>,
+    about: Abouts,
     /// The Secrets that the datastore is asked for.
     secrets: watch::Sender<BTreeSet<String>>,
     speaker_log: Option<LogLevel>,
@@ -203,7 +203,7 @@ impl Daemon {
             failures: BTreeMap::new(),
             waiters: Waiters::default(),
             speaker: Speaker::default(),
-            about: BTreeMap::new(),
+            about: Abouts::default(),
             secrets,
             speaker_log: None,
             set_log: parts.set_log,

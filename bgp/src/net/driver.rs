@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::command::{Command, Goodbye};
 use super::connection::{Connection, Read, Write};
+use super::discovery::Discovery;
 use super::event::{Event, EventQueue};
 use super::listen::{Listeners, Outcome};
 use super::signal::{Ready, Signal};
@@ -55,6 +56,7 @@ pub(super) struct Driver {
     strangers: BTreeSet<IpAddr>,
     events: EventQueue,
     watch: Watch,
+    discovery: Discovery,
     commands: UnboundedReceiver<Command>,
     signals: UnboundedReceiver<Signal>,
     bell: UnboundedSender<Signal>,
@@ -78,10 +80,11 @@ impl Driver {
         events: mpsc::Sender<Vec<Event>>,
     ) -> Self {
         let (bell, signals) = mpsc::unbounded_channel();
+        let speaker = Speaker::new(config.clone(), seed, now());
         let mut listeners = Listeners::default();
-        listeners.configure(&config, now());
+        listeners.configure(&config.listen, &speaker.keys(), now());
         Self {
-            speaker: Speaker::new(config.clone(), seed, now()),
+            speaker,
             config,
             connections: BTreeMap::new(),
             dialling: BTreeMap::new(),
@@ -93,6 +96,7 @@ impl Driver {
             strangers: BTreeSet::new(),
             events: EventQueue::new(events),
             watch: Watch::new(bell.clone()),
+            discovery: Discovery::new(bell.clone()),
             commands,
             signals,
             bell,
@@ -105,7 +109,8 @@ impl Driver {
     pub(super) async fn run(mut self) {
         // Before we dial: a peer's BFD session with our earlier life has to fall before the BGP
         // session of this one stands.
-        self.watch.configure(&self.config);
+        self.watch.configure(&self.speaker);
+        self.discovery.configure(&self.config);
         self.open_listeners();
         self.drain_outputs();
         loop {
@@ -166,7 +171,19 @@ impl Driver {
             Signal::Ready(Ready::Accept(address)) => self.accept(address),
             Signal::Dialled(conn, result) => self.dialled(conn, result),
             Signal::Bfd(event) => self.bfd(event),
+            Signal::RouterFound(interface, address) => {
+                let input = Input::RouterFound { interface: &interface, address };
+                self.speaker.handle(now(), input);
+                self.drain_outputs();
+            }
         }
+    }
+
+    /// Peers, or their addresses, have changed: who has to sign, and whom BFD watches.
+    fn follow_hosts(&mut self) {
+        self.listeners.configure(&self.config.listen, &self.speaker.keys(), now());
+        self.open_listeners();
+        self.watch.configure(&self.speaker);
     }
 
     /// BFD has news: a failure of the path ends the session, unless the peer's own end came first
@@ -191,12 +208,11 @@ impl Driver {
             None => return Some(Goodbye::Restart),
             Some(Command::Stop(goodbye)) => return Some(goodbye),
             Some(Command::Configure(config)) => {
-                self.listeners.configure(&config, now);
                 self.config = (*config).clone();
                 self.strangers.clear();
-                self.open_listeners();
-                self.watch.configure(&self.config);
                 self.speaker.configure(now, *config);
+                self.discovery.configure(&self.config);
+                self.follow_hosts();
             }
             Some(Command::Originate(prefix, originated)) => {
                 self.speaker.originate(now, prefix, &originated);
@@ -295,6 +311,7 @@ impl Driver {
                     log_state(&event);
                     self.events.push(event);
                 }
+                Output::HostsChanged => self.follow_hosts(),
                 Output::Synced { family } => self.events.push(Event::Synced(family)),
             }
         }
@@ -389,7 +406,7 @@ impl Driver {
     }
 
     fn open_listeners(&mut self) {
-        for (address, outcome) in self.listeners.retry(&self.config, now()) {
+        for (address, outcome) in self.listeners.retry(&self.speaker.keys(), now()) {
             match outcome {
                 Outcome::Open(local) => {
                     tracing::info!(%local, "listening for BGP");

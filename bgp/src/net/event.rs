@@ -1,6 +1,6 @@
 //! What the daemon hears of the BGP thread, in batches.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -44,12 +44,12 @@ pub enum Event {
         /// The system's words.
         error: String,
     },
-    /// The kernel does not take a peer's TCP MD5 key, so the peer cannot connect to us.
+    /// The kernel does not take a TCP MD5 key, so peers from there cannot connect to us.
     KeyRefused {
         /// The listening address.
         address: SocketAddr,
-        /// Whose key.
-        peer: IpAddr,
+        /// Where the key is for.
+        peer: Prefix,
         /// The system's words.
         error: String,
     },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::signal::{Ready, Signal, waker};
 use super::socket;
-use crate::speaker::{Config, Password};
+use crate::wire::Prefix;
 
 /// The first and the longest wait before an address is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -21,8 +21,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug, Default)]
 pub(super) struct Listeners(BTreeMap<SocketAddr, Listener>);
 
-/// TCP MD5 keys by peer.
-type Keys = BTreeMap<IpAddr, Arc<str>>;
+/// TCP MD5 keys by whoever has to sign with them.
+type Keys = BTreeMap<Prefix, Arc<str>>;
 
 #[derive(Debug)]
 enum Listener {
@@ -37,25 +37,25 @@ pub(super) enum Outcome {
     Open(SocketAddr),
     /// It does not, and will be tried again.
     Failed(io::Error),
-    /// A peer's key could not be set; its connections will not come through.
-    KeyRefused(IpAddr, io::Error),
+    /// A key could not be set; connections from there will not come through.
+    KeyRefused(Prefix, io::Error),
 }
 
 /// An outcome, with the address that was asked for.
 pub(super) type Report = (SocketAddr, Outcome);
 
 impl Listeners {
-    /// Follows a new configuration. An address that stays keeps its socket, unless keys changed:
-    /// who connected under the old ones and waits to be accepted must not get in.
-    pub(super) fn configure(&mut self, config: &Config, now: Instant) {
+    /// Follows what is wanted. An address that stays keeps its socket, unless keys changed: who
+    /// connected under the old ones and waits to be accepted must not get in.
+    pub(super) fn configure(&mut self, wanted: &[SocketAddr], keys: &Keys, now: Instant) {
         self.0.retain(|address, listener| {
             let stale = match listener {
-                Listener::Open { keys, .. } => *keys != wanted_keys(*address, config),
+                Listener::Open { keys: set, .. } => *set != of_family(*address, keys),
                 Listener::Waiting { .. } => false,
             };
-            config.listen.contains(address) && !stale
+            wanted.contains(address) && !stale
         });
-        for address in &config.listen {
+        for address in wanted {
             let waiting = Listener::Waiting { retry_at: now, wait: RETRY.0 };
             self.0.entry(*address).or_insert(waiting);
         }
@@ -71,7 +71,7 @@ impl Listeners {
     }
 
     /// Opens what is due.
-    pub(super) fn retry(&mut self, config: &Config, now: Instant) -> Vec<Report> {
+    pub(super) fn retry(&mut self, keys: &Keys, now: Instant) -> Vec<Report> {
         let mut reports = Vec::new();
         for (address, listener) in &mut self.0 {
             let Listener::Waiting { retry_at, wait } = listener else { continue };
@@ -79,7 +79,7 @@ impl Listeners {
                 continue;
             }
             let again = Listener::Waiting { retry_at: now + *wait, wait: (2 * *wait).min(RETRY.1) };
-            let keys = wanted_keys(*address, config);
+            let keys = of_family(*address, keys);
             *listener = open(*address, keys, &mut reports).unwrap_or_else(|error| {
                 reports.push((*address, Outcome::Failed(error)));
                 again
@@ -112,9 +112,9 @@ impl Listeners {
 
 fn open(address: SocketAddr, keys: Keys, reports: &mut Vec<Report>) -> io::Result<Listener> {
     let socket = socket::bound(address)?;
-    for (peer, key) in &keys {
-        if let Err(error) = socket::set_md5_key(&socket, *peer, key.as_bytes()) {
-            reports.push((address, Outcome::KeyRefused(*peer, error)));
+    for (from, key) in &keys {
+        if let Err(error) = socket::set_md5_key(&socket, *from, key.as_bytes()) {
+            reports.push((address, Outcome::KeyRefused(*from, error)));
         }
     }
     let socket = socket::listen(socket)?;
@@ -123,57 +123,42 @@ fn open(address: SocketAddr, keys: Keys, reports: &mut Vec<Report>) -> io::Resul
 }
 
 /// The keys that belong on a socket that listens on `address`.
-fn wanted_keys(address: SocketAddr, config: &Config) -> Keys {
-    let peers = config.peers.values();
-    let same_family = peers.filter(|peer| peer.address.is_ipv4() == address.is_ipv4());
-    same_family
-        .filter_map(|peer| match &peer.password {
-            Password::Key(key) => Some((peer.address, Arc::clone(key))),
-            Password::None | Password::Missing => None,
-        })
-        .collect()
+fn of_family(address: SocketAddr, keys: &Keys) -> Keys {
+    let same = keys.iter().filter(|(from, _)| from.addr().is_ipv4() == address.is_ipv4());
+    same.map(|(from, key)| (*from, Arc::clone(key))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-    use std::num::NonZeroU32;
-
     use tokio::io::AsyncReadExt;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::net::driver::now;
-    use crate::speaker::PeerConfig;
 
-    fn config(listen: &[SocketAddr]) -> Config {
-        let mut config = Config::new(NonZeroU32::MIN, Ipv4Addr::LOCALHOST);
-        config.listen = listen.to_vec();
-        config
-    }
+    const UNSIGNED: Keys = Keys::new();
 
     /// The clock is the test's: no waiting.
     #[tokio::test]
     async fn an_occupied_port_is_tried_again_at_growing_intervals() {
         let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = occupant.local_addr().unwrap();
-        let config = config(&[address]);
         let mut now = now();
         let mut listeners = Listeners::default();
-        listeners.configure(&config, now);
+        listeners.configure(&[address], &UNSIGNED, now);
         let mut waits = Vec::new();
         for _ in 0..7 {
-            let reports = listeners.retry(&config, now);
+            let reports = listeners.retry(&UNSIGNED, now);
             let [(failed, Outcome::Failed(error))] = &reports[..] else { panic!("{reports:?}") };
             assert_eq!((*failed, error.kind()), (address, io::ErrorKind::AddrInUse));
-            assert!(listeners.retry(&config, now).is_empty(), "not before its time");
+            assert!(listeners.retry(&UNSIGNED, now).is_empty(), "not before its time");
             let next = listeners.deadline().unwrap();
             waits.push((next - now).as_secs());
             now = next;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         drop(occupant);
-        let reports = listeners.retry(&config, now);
+        let reports = listeners.retry(&UNSIGNED, now);
         assert!(matches!(&reports[..], [(_, Outcome::Open(local))] if *local == address));
         assert_eq!(listeners.deadline(), None);
     }
@@ -184,13 +169,13 @@ mod tests {
         let v4: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let other: SocketAddr = "127.0.0.2:0".parse().unwrap();
         let mut listeners = Listeners::default();
-        listeners.configure(&config(&[v4, other]), now);
-        let reports = listeners.retry(&config(&[v4, other]), now);
+        listeners.configure(&[v4, other], &UNSIGNED, now);
+        let reports = listeners.retry(&UNSIGNED, now);
         let [(_, Outcome::Open(first)), (_, Outcome::Open(second))] = reports[..] else {
             panic!("{reports:?}")
         };
-        listeners.configure(&config(&[other]), now);
-        assert!(listeners.retry(&config(&[other]), now).is_empty());
+        listeners.configure(&[other], &UNSIGNED, now);
+        assert!(listeners.retry(&UNSIGNED, now).is_empty());
         assert!(TcpStream::connect(first).await.is_err());
         assert!(TcpStream::connect(second).await.is_ok());
     }
@@ -199,25 +184,23 @@ mod tests {
     async fn a_new_key_turns_away_who_waits_to_be_accepted() {
         let now = now();
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut config = config(&[address]);
         let (bell, _signals) = mpsc::unbounded_channel();
         let mut listeners = Listeners::default();
-        listeners.configure(&config, now);
-        let reports = listeners.retry(&config, now);
+        listeners.configure(&[address], &UNSIGNED, now);
+        let reports = listeners.retry(&UNSIGNED, now);
         let [(_, Outcome::Open(local))] = reports[..] else { panic!("{reports:?}") };
         let mut waiting = TcpStream::connect(local).await.unwrap();
 
-        let mut peer = PeerConfig::new("127.0.0.9".parse().unwrap(), NonZeroU32::MIN);
-        peer.password = Password::Key("secret".into());
-        config.peers.insert("nine".into(), peer);
-        listeners.configure(&config, now);
-        let reports = listeners.retry(&config, now);
+        let range = Prefix::new("127.9.0.0".parse().unwrap(), 16).unwrap();
+        let keys = Keys::from([(range, "secret".into())]);
+        listeners.configure(&[address], &keys, now);
+        let reports = listeners.retry(&keys, now);
         assert!(matches!(reports.last(), Some((_, Outcome::Open(_)))), "{reports:?}");
         assert!(listeners.accept(address, &bell, now).is_none());
         let read = waiting.read(&mut [0]).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 
-        listeners.configure(&config, now);
-        assert!(listeners.retry(&config, now).is_empty(), "the same keys change nothing");
+        listeners.configure(&[address], &keys, now);
+        assert!(listeners.retry(&keys, now).is_empty(), "the same keys change nothing");
     }
 }

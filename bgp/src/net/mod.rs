@@ -10,6 +10,7 @@
 
 mod command;
 mod connection;
+mod discovery;
 mod driver;
 mod event;
 mod listen;

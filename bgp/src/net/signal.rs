@@ -4,7 +4,7 @@
 //! learn *which* socket woke it without asking all of them, each socket gets a waker of its own.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -23,6 +23,8 @@ pub(super) enum Signal {
     Dialled(ConnId, io::Result<TcpStream>),
     /// BFD has news of a peer.
     Bfd(bfd::Event),
+    /// A router has advertised itself on an interface.
+    RouterFound(Arc<str>, Ipv6Addr),
 }
 
 /// What a socket is ready for.

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::speaker::{Password, PeerConfig, Ttl};
-use crate::wire::PeerKind;
+use crate::wire::{PeerKind, Prefix};
 
 /// IP precedence "internetwork control", as routing protocols mark their packets (CS6).
 const TOS_INTERNETWORK_CONTROL: u32 = 0xC0;
@@ -71,7 +71,7 @@ pub(super) fn set_session_options(
     kind: PeerKind,
 ) -> io::Result<()> {
     if let Password::Key(key) = &peer.password {
-        set_md5_key(socket, remote, key.as_bytes())?;
+        set_md5_key(socket, Prefix::host(remote), key.as_bytes())?;
     }
     socket.set_tcp_nodelay(true)?;
     match remote {
@@ -120,17 +120,22 @@ struct Md5Signature {
     key: [u8; MD5_KEY_MAX],
 }
 
-/// Signs what goes to `peer` and demands the same of what comes (RFC 2385). On a listening socket
-/// this holds for the connections of that peer.
-pub(super) fn set_md5_key(socket: &Socket, peer: IpAddr, key: &[u8]) -> io::Result<()> {
+/// `TCP_MD5SIG_FLAG_PREFIX` of `linux/tcp.h`: the key is for a whole prefix.
+const MD5_FLAG_PREFIX: u8 = 1;
+/// `TCP_MD5SIG_EXT` of `linux/tcp.h`: as `TCP_MD5SIG`, and the flags count.
+const TCP_MD5SIG_EXT: libc::c_int = 32;
+
+/// Signs what goes to the addresses of a prefix and demands the same of what comes (RFC 2385). On a
+/// listening socket this holds for the connections from there.
+pub(super) fn set_md5_key(socket: &Socket, peers: Prefix, key: &[u8]) -> io::Result<()> {
     let mut padded = [0; MD5_KEY_MAX];
     let Some(place) = padded.get_mut(..key.len()) else {
         let message = format!("TCP MD5 key is longer than {MD5_KEY_MAX} octets");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     };
     place.copy_from_slice(key);
-    let address = SockAddr::from(SocketAddr::new(peer, 0));
-    let signature = Md5Signature {
+    let address = SockAddr::from(SocketAddr::new(peers.addr(), 0));
+    let mut signature = Md5Signature {
         address: address.as_storage(),
         flags: 0,
         prefix_len: 0,
@@ -138,11 +143,15 @@ pub(super) fn set_md5_key(socket: &Socket, peer: IpAddr, key: &[u8]) -> io::Resu
         interface: 0,
         key: padded,
     };
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &signature)
+    if peers.len() == peers.family().max_len() {
+        return set_option(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &signature);
+    }
+    (signature.flags, signature.prefix_len) = (MD5_FLAG_PREFIX, peers.len());
+    set_option(socket, libc::IPPROTO_TCP, TCP_MD5SIG_EXT, &signature)
 }
 
-#[expect(unsafe_code, reason = "socket2 has neither TCP_MD5SIG nor IP_MINTTL")]
-fn set_option<T>(
+#[expect(unsafe_code, reason = "socket2 has neither TCP_MD5SIG nor IP_MINTTL nor ICMP6_FILTER")]
+pub(super) fn set_option<T>(
     socket: &Socket,
     level: libc::c_int,
     option: libc::c_int,

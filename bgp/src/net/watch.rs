@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::signal::Signal;
 use crate::bfd::net::Handle;
 use crate::bfd::{self, Event, Role, SessionConfig, SessionName, SessionSnapshot};
-use crate::speaker::{Admin, Config, PathFailure, PeerConfig, PeerName};
+use crate::speaker::{Admin, Host, PathFailure, PeerName, Speaker};
 
 /// The BFD thread, once there is something to watch.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ impl Watch {
         Self { handle: None, bell }
     }
 
-    /// Watches the peers of a configuration.
-    pub(super) fn configure(&mut self, config: &Config) {
-        let sessions = sessions(config);
+    /// Watches the speaker's peers, of which the address has to be known.
+    pub(super) fn configure(&mut self, speaker: &Speaker) {
+        let sessions = sessions(speaker);
         if self.handle.is_none() && !sessions.is_empty() {
             let bell = self.bell.clone();
             // Fails when the BGP thread is gone, and nobody needs to know.
@@ -58,17 +58,17 @@ impl Watch {
     }
 }
 
-/// The sessions that a configuration asks for.
-fn sessions(config: &Config) -> BTreeMap<SessionName, SessionConfig> {
-    let wanted = config.peers.iter().filter(|(_, peer)| peer.admin == Admin::Up);
-    wanted.filter_map(|(name, peer)| Some((name.as_str().into(), session(peer)?))).collect()
+/// The sessions that are asked for.
+fn sessions(speaker: &Speaker) -> BTreeMap<SessionName, SessionConfig> {
+    let wanted = speaker.hosts().filter(|host| host.config.admin == Admin::Up);
+    wanted.filter_map(|host| Some((host.name.as_str().into(), session(host)?))).collect()
 }
 
 /// Between the addresses of the BGP session (RFC 5882 §10.2).
-fn session(peer: &PeerConfig) -> Option<SessionConfig> {
+fn session(Host { address, config: peer, .. }: Host<'_>) -> Option<SessionConfig> {
     let bfd = peer.bfd?;
     Some(SessionConfig {
-        peer: peer.address,
+        peer: address,
         local: peer.source,
         interface: peer.interface.clone(),
         reach: bfd.reach,

@@ -120,6 +120,7 @@ impl Player {
                 Output::RouteChanged(_)
                 | Output::RouteWithdrawn { .. }
                 | Output::PeerStateChanged { .. }
+                | Output::HostsChanged
                 | Output::Synced { .. } => {}
             }
         }

@@ -321,6 +321,8 @@ impl Simulation {
                 }
                 Output::Transmit { conn } => self.transmit((number, conn)),
                 Output::Close { conn } => self.close((number, conn)),
+                // Nobody signs here.
+                Output::HostsChanged => {}
                 told @ (Output::RouteChanged(_)
                 | Output::RouteWithdrawn { .. }
                 | Output::PeerStateChanged { .. }
@@ -354,7 +356,10 @@ impl Simulation {
                 node.synced.insert(family);
                 self.last_activity = self.now;
             }
-            Output::Connect { .. } | Output::Transmit { .. } | Output::Close { .. } => {
+            Output::Connect { .. }
+            | Output::Transmit { .. }
+            | Output::Close { .. }
+            | Output::HostsChanged => {
                 unreachable!("the caller does these")
             }
         }

@@ -121,6 +121,9 @@ pub enum Output {
         /// Why, when it went down.
         reason: Option<Arc<DownReason>>,
     },
+    /// A peer whose address nobody configured was found, came or went: the keys of listening sockets
+    /// and BFD follow [`super::Speaker::hosts`].
+    HostsChanged,
     /// Every peer that could answer has told all its routes of this family, or we stopped waiting.
     /// Until then the daemon keeps the routes of its earlier life. Said once per family.
     Synced {

@@ -1,10 +1,12 @@
 //! Peers whose address nobody wrote down: the router at the other end of a link, and whoever
 //! connects from a range.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Dial, PeerConfig, PeerName, PeerRange, Refused, Speaker};
+use super::{Dial, Output, Password, PeerConfig, PeerName, PeerRange, Refused, Speaker};
 use crate::rib::path::PeerIndex;
 use crate::session::Peer;
 use crate::session::state::State;
@@ -62,11 +64,21 @@ impl Arrival<'_> {
     }
 }
 
+/// A peer whose address is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Host<'a> {
+    /// Who.
+    pub name: &'a PeerName,
+    /// Where: as configured, found on the link, or where the peer connected from.
+    pub address: IpAddr,
+    /// Its settings.
+    pub config: &'a PeerConfig,
+}
+
 impl PeerRange {
     /// Whether an address lies in the range.
     pub(super) fn admits(&self, address: IpAddr) -> bool {
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        Prefix::new(address, longest).is_ok_and(|one| self.prefix.contains(one))
+        self.prefix.contains(Prefix::host(address))
     }
 
     /// The peer at one address of the range.
@@ -76,6 +88,29 @@ impl PeerRange {
 }
 
 impl Speaker {
+    /// Every peer whose address is known.
+    pub fn hosts(&self) -> impl Iterator<Item = Host<'_>> {
+        self.peers.values().filter_map(|peer| {
+            Some(Host { name: &peer.name, address: peer.address()?, config: &peer.config })
+        })
+    }
+
+    /// The TCP MD5 keys that connections from an address have to be signed with (RFC 2385); where
+    /// prefixes overlap the longest counts.
+    pub fn keys(&self) -> BTreeMap<Prefix, Arc<str>> {
+        let ranges = self.config.ranges.values();
+        let ranges = ranges.map(|range| (range.prefix, &range.template.password));
+        // Whoever came from a range signs as the range says.
+        let named = self.peers.values().filter(|peer| peer.range.is_none());
+        let hosts =
+            named.filter_map(|peer| Some((Prefix::host(peer.address()?), &peer.config.password)));
+        let keys = ranges.chain(hosts).filter_map(|(prefix, password)| match password {
+            Password::Key(key) => Some((prefix, Arc::clone(key))),
+            Password::None | Password::Missing => None,
+        });
+        keys.collect()
+    }
+
     /// The settings of whoever this connection is from, for the options of its socket.
     #[must_use]
     pub fn host_of(&self, arrival: Arrival<'_>) -> Option<PeerConfig> {
@@ -100,6 +135,7 @@ impl Speaker {
             peer.found = arrival.link_local();
             let index = peer.index;
             self.update_neighbor(index);
+            self.outputs.push_back(Output::HostsChanged);
             return Ok(index);
         }
         let (name, range) = self.range_of(arrival).ok_or(Refused::Unknown(arrival.remote))?;
@@ -115,6 +151,7 @@ impl Speaker {
         if let Some(peer) = self.peers.get_mut(&index) {
             peer.range = Some(range);
         }
+        self.outputs.push_back(Output::HostsChanged);
         Ok(index)
     }
 
@@ -140,6 +177,8 @@ impl Speaker {
             changed.push(peer.index);
         }
         for index in changed {
+            // Before the dial, which may need the key.
+            self.outputs.push_back(Output::HostsChanged);
             self.update_neighbor(index);
             self.settle(now, index, None);
         }
@@ -154,6 +193,7 @@ impl Speaker {
         if peer.retained.is_empty() {
             let name = peer.name.clone();
             self.remove_peer(now, &name);
+            self.outputs.push_back(Output::HostsChanged);
         } else {
             self.settle(now, index, None);
         }

@@ -37,7 +37,7 @@ pub use config::{
     Reflection, Start, Ttl,
 };
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
-pub use found::Arrival;
+pub use found::{Arrival, Host};
 pub use limit::{LimitAction, MaxPaths};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,

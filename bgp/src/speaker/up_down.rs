@@ -242,16 +242,15 @@ impl Speaker {
     fn own_next_hop(&self, own: IpAddr, codec: Codec, family: Family) -> Option<NextHop> {
         match (family, own) {
             (Family::Ipv4, IpAddr::V4(own)) => Some(NextHop::V4(own)),
-            (Family::Ipv4, IpAddr::V6(own)) if codec.extended_next_hop.contains(family) => {
-                Some(NextHop::V6(own))
+            (Family::Ipv4, IpAddr::V6(_)) if !codec.extended_next_hop.contains(family) => {
+                self.config.own_ipv4.map(NextHop::V4)
             }
-            (Family::Ipv4, IpAddr::V6(_)) => self.config.own_ipv4.map(NextHop::V4),
-            (Family::Ipv6, IpAddr::V6(link_local)) if link_local.is_unicast_link_local() => {
+            (_, IpAddr::V6(link_local)) if link_local.is_unicast_link_local() => {
                 Some(self.config.own_ipv6.map_or(NextHop::V6(link_local), |global| {
                     NextHop::V6WithLinkLocal { global, link_local }
                 }))
             }
-            (Family::Ipv6, IpAddr::V6(own)) => Some(NextHop::V6(own)),
+            (_, IpAddr::V6(own)) => Some(NextHop::V6(own)),
             (Family::Ipv6, IpAddr::V4(_)) => self.config.own_ipv6.map(NextHop::V6),
         }
     }

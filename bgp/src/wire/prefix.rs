@@ -37,14 +37,22 @@ impl Prefix {
     /// # Errors
     /// When `len` is beyond the family's address size.
     pub fn new(addr: IpAddr, len: u8) -> Result<Self, InvalidPrefixLength> {
+        let host = Self::host(addr);
+        let family = host.family;
+        if len > family.max_len() {
+            return Err(InvalidPrefixLength { family, len });
+        }
+        Ok(Self::from_bits(family, host.bits(), len))
+    }
+
+    /// The prefix that is one address.
+    #[must_use]
+    pub fn host(addr: IpAddr) -> Self {
         let (family, bits) = match addr {
             IpAddr::V4(v4) => (Family::Ipv4, u128::from(v4.to_bits()) << 96),
             IpAddr::V6(v6) => (Family::Ipv6, v6.to_bits()),
         };
-        if len > family.max_len() {
-            return Err(InvalidPrefixLength { family, len });
-        }
-        Ok(Self::from_bits(family, bits, len))
+        Self::from_bits(family, bits, family.max_len())
     }
 
     /// From left-aligned bits. `len` must already be within the family's size.

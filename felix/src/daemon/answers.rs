@@ -24,6 +24,25 @@ use crate::world::pod_key;
 
 type Reply = oneshot::Sender<serde_json::Value>;
 
+/// Why the speaker gave no answer.
+pub(super) enum Unanswered {
+    /// Its thread has ended.
+    Stopped(Stopped),
+    /// It has no such peer, or no longer.
+    NoPeer(PeerName),
+}
+
+impl From<Stopped> for Unanswered {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped)
+    }
+}
+
+/// What is said of a name that no peer has.
+pub(super) fn no_peer(name: &PeerName) -> String {
+    format!("there is no peer {name}; `ocicat bgp peers` lists them")
+}
+
 impl Daemon {
     pub(super) fn serve(&mut self, request: Request) {
         match request.what {
@@ -72,7 +91,7 @@ impl Daemon {
     /// Has the speaker's own thread answer, aside.
     pub(super) fn ask_speaker<F>(&self, reply: Reply, ask: impl FnOnce(Handle) -> F)
     where
-        F: Future<Output = Result<Answer, Stopped>> + Send + 'static,
+        F: Future<Output = Result<Answer, Unanswered>> + Send + 'static,
     {
         let Some(handle) = self.speaker.handle() else {
             let message =
@@ -84,7 +103,12 @@ impl Daemon {
         tokio::spawn(async move {
             match asked.await {
                 Ok(view) => answer(reply, &Response::Result(view)),
-                Err(stopped) => refuse(reply, RefusalCode::NotReady, stopped.to_string()),
+                Err(Unanswered::Stopped(stopped)) => {
+                    refuse(reply, RefusalCode::NotReady, stopped.to_string());
+                }
+                Err(Unanswered::NoPeer(name)) => {
+                    refuse(reply, RefusalCode::Invalid, no_peer(&name));
+                }
             }
         });
     }

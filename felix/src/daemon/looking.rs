@@ -11,14 +11,14 @@ use ocicat_cni::daemon::RefusalCode;
 use tokio::sync::oneshot;
 
 use super::Daemon;
+use super::answers::{Unanswered, no_peer};
 use super::endpoints::refuse;
 use crate::api::bgp::{PathView, RouteQuery, RouteView, Which};
 use crate::api::{Answer, RouteRow};
-use crate::plan::peering::About;
+use crate::plan::peering::{Abouts, range_of};
 use crate::tables::bgp::{self as words, PeerBeside};
 
 type Reply = oneshot::Sender<serde_json::Value>;
-type Abouts = BTreeMap<PeerName, About>;
 
 impl Daemon {
     pub(super) fn show_peers(&self, reply: Reply) {
@@ -26,26 +26,31 @@ impl Daemon {
         self.ask_speaker(reply, async move |speaker| {
             let peers = speaker.peers().await?;
             let row = |peer: &PeerSnapshot| words::peer_row(peer, beside.get(&peer.name));
-            Ok(Answer::Peers(peers.iter().map(row).collect()))
+            let mut rows: Vec<_> = peers.iter().map(row).collect();
+            rows.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(Answer::Peers(rows))
         });
     }
 
     /// What the daemon knows of each peer, and the speaker does not.
     fn beside(&self) -> BTreeMap<PeerName, PeerBeside> {
-        let of = |(name, about): (&PeerName, &About)| {
+        let of = |name: &PeerName| {
             let history = self.news.history(name);
             let last_error_seconds = history.and_then(super::news::History::last_error_seconds);
-            (name.clone(), PeerBeside { held: about.held.clone(), last_error_seconds })
+            let held = self.about.get(name).and_then(|about| about.held.clone());
+            (name.clone(), PeerBeside { held, last_error_seconds })
         };
-        self.about.iter().map(of).collect()
+        self.about.names().chain(self.news.names()).map(of).collect()
     }
 
     pub(super) fn show_peer(&self, name: &str, reply: Reply) {
         let name = PeerName::from(name);
-        let configured = self.speaker.config().and_then(|config| config.peers.get(&name));
+        let configured = self.speaker.config().and_then(|config| {
+            let template = || Some(&config.ranges.get(&range_of(&name)?)?.template);
+            config.peers.get(&name).or_else(template)
+        });
         let (Some(config), Some(about)) = (configured, self.about.get(&name)) else {
-            let message = format!("there is no peer {name}; `ocicat bgp peers` lists them");
-            return refuse(reply, RefusalCode::Invalid, message);
+            return refuse(reply, RefusalCode::Invalid, no_peer(&name));
         };
         let settings = words::settings(config, about);
         let origin = about.origin.clone();
@@ -54,7 +59,9 @@ impl Daemon {
         let beside = self.beside();
         self.ask_speaker(reply, async move |speaker| {
             let peers = speaker.peers().await?;
-            let peer = peers.iter().find(|peer| peer.name == name).ok_or(Stopped)?;
+            let Some(peer) = peers.iter().find(|peer| peer.name == name) else {
+                return Err(Unanswered::NoPeer(name));
+            };
             let mut view = words::peer_view(peer, beside.get(&name));
             view.origin = origin;
             view.settings = settings;
@@ -68,10 +75,9 @@ impl Daemon {
             Ok(selection) => selection,
             Err(message) => return refuse(reply, RefusalCode::Invalid, message),
         };
-        let known = |name: &PeerName| self.about.contains_key(name);
+        let known = |name: &PeerName| self.about.get(name).is_some();
         if let Some(stranger) = selection.peer.as_ref().filter(|name| !known(name)) {
-            let message = format!("there is no peer {stranger}; `ocicat bgp peers` lists them");
-            return refuse(reply, RefusalCode::Invalid, message);
+            return refuse(reply, RefusalCode::Invalid, no_peer(stranger));
         }
         let about = self.about.clone();
         self.ask_speaker(reply, async move |speaker| {

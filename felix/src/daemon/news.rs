@@ -53,6 +53,11 @@ impl News {
         self.of_peers.get(peer)
     }
 
+    /// The peers of which something is kept.
+    pub(super) fn names(&self) -> impl Iterator<Item = &PeerName> {
+        self.of_peers.keys()
+    }
+
     /// Forgets peers that are not there any more.
     pub(super) fn keep(&mut self, wanted: impl Fn(&PeerName) -> bool) {
         self.of_peers.retain(|name, _| wanted(name));

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::Daemon;
-use crate::plan::peering::{self, LogLevel};
+use crate::plan::peering::{self, LogLevel, range_of};
 
 /// The speaker's thread, once there is something to speak about.
 #[derive(Default)]
@@ -101,7 +101,9 @@ impl Daemon {
         if self.writer.is_none() {
             config.chosen = Chosen::Kept;
         }
-        self.news.keep(|name| config.peers.contains_key(name));
+        let of_range =
+            |name: &_| range_of(name).is_some_and(|range| config.ranges.contains_key(&range));
+        self.news.keep(|name| config.peers.contains_key(name) || of_range(name));
         if let Some(departure) = self.drain.departure() {
             peering::depart(&mut config, departure);
         }
@@ -178,7 +180,7 @@ impl Daemon {
                 self.failures.insert("listen", vec![line]);
             }
             Event::KeyRefused { address, peer, error } => {
-                let line = format!("the MD5 key of peer {peer} on {address}: {error}");
+                let line = format!("the MD5 key for {peer} on {address}: {error}");
                 self.failures.entry("keys").or_default().push(line);
             }
         }

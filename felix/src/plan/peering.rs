@@ -4,6 +4,7 @@
 //! Field names and meaning are Calico's: what a configured peer tells us is accepted, it hears of our own prefixes alone,
 //! and filters change both. What is configured and cannot be honoured is a problem, never silence.
 
+mod about;
 mod annotations;
 mod bfd;
 mod draft;
@@ -27,6 +28,7 @@ use crate::datastore::calico::ProgramClusterRoutes;
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{Node, World};
+pub use about::{About, Abouts, PeerGroup, RuleOrigins, range_of};
 use draft::Draft;
 pub use drain::{Departure, depart};
 pub use log::LogLevel;
@@ -38,7 +40,7 @@ pub struct Peering {
     /// `None` while our own Node object is not known.
     pub config: Option<Config>,
     /// What the speaker does not know of its peers.
-    pub about: BTreeMap<PeerName, About>,
+    pub about: Abouts,
     /// Names of the Secrets that passwords are looked for in.
     pub secrets: BTreeSet<String>,
     /// What the routes of this node follow beside what peers tell.
@@ -58,37 +60,6 @@ pub struct Routing {
     pub unprogrammed: Vec<IpNet>,
 }
 
-/// What there is to know of a peer beside its configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
-    /// The object that it is from.
-    pub origin: String,
-    /// Its group.
-    pub group: PeerGroup,
-    /// What its session has to wait for, if it has to.
-    pub held: Option<String>,
-    /// Where its rules are from.
-    pub rules: Arc<RuleOrigins>,
-}
-
-/// How a peer came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerGroup {
-    /// Somebody wrote a BGPPeer.
-    Configured,
-    /// It is a node of the mesh.
-    Mesh,
-}
-
-/// Where the rules of a peer's filters are from, by their number: `BGPFilter from-tor importV4[2]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RuleOrigins {
-    /// Of the import filter.
-    pub import: Vec<String>,
-    /// Of the export filter.
-    pub export: Vec<String>,
-}
-
 /// Works out the configuration of the speaker on our node.
 ///
 /// `start` says whether routes of an earlier life are still in the kernel.
@@ -102,7 +73,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
     peer::configured(world, own, &settings, &mut draft);
     let config = Config {
         local_as: settings.as_number_of(own),
-        ranges: BTreeMap::new(),
+        ranges: std::mem::take(&mut draft.ranges),
         router_id: router_id(own),
         listen: settings.listen(own),
         own_ipv4: own.ipv4,

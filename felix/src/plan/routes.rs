@@ -1,13 +1,13 @@
 //! The routes of this node: its pods, the ranges it owns, and what the speaker has learned.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use ocicat_bgp::speaker::Route as Learned;
+use ocicat_bgp::speaker::{NextHopVia, Route as Learned};
 use ocicat_bgp::wire::Family;
 
-use crate::dataplane::{NextHop, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes};
+use crate::dataplane::{NextHop, Onlink, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes};
 use crate::plan::peering::Routing;
 use crate::world::World;
 
@@ -146,8 +146,9 @@ impl RoutePlan {
 
     /// The next hops that have to be resolved.
     pub fn next_hops(&self) -> BTreeSet<IpAddr> {
-        let learned = self.best.values().flat_map(|route| &route.next_hops).map(|hop| hop.address);
-        learned.chain(self.routing.gateways.values().copied()).collect()
+        let learned = self.best.values().flat_map(|route| &route.next_hops);
+        let distant = learned.filter(|hop| on_link(hop).is_none()).map(|hop| hop.address);
+        distant.chain(self.routing.gateways.values().copied()).collect()
     }
 
     /// What should be in a place.
@@ -186,11 +187,14 @@ impl RoutePlan {
             return None;
         }
         let foreign = learned.next_hops.iter().filter(|hop| !self.addresses.contains(&hop.address));
-        let found = foreign.filter_map(|hop| ways.get(&hop.address));
-        let mut hops: Vec<NextHop> = found
-            .filter(|way| !is_circular(way, prefix))
-            .flat_map(|way| way.hops.clone())
-            .collect();
+        let way = |hop: &NextHopVia| match on_link(hop) {
+            Some(hop) => vec![hop],
+            None => {
+                let way = ways.get(&hop.address).filter(|way| !is_circular(way, prefix));
+                way.map(|way| way.hops.clone()).unwrap_or_default()
+            }
+        };
+        let mut hops: Vec<NextHop> = foreign.flat_map(way).collect();
         hops.sort();
         hops.dedup();
         if hops.is_empty() {
@@ -200,6 +204,16 @@ impl RoutePlan {
         route.metric = learned_key(prefix).metric;
         Some(route)
     }
+}
+
+/// A next hop that needs no looking for: a router on the link of its own session.
+fn on_link(hop: &NextHopVia) -> Option<NextHop> {
+    let interface = hop.interface.clone()?;
+    let link_local = hop.link_local.or(match hop.address {
+        IpAddr::V6(address) => Some(address).filter(Ipv6Addr::is_unicast_link_local),
+        IpAddr::V4(_) => None,
+    })?;
+    Some(NextHop { gateway: Some(link_local.into()), interface, onlink: Onlink::No })
 }
 
 fn learned_key(prefix: IpNet) -> RouteKey {
@@ -213,8 +227,7 @@ fn learned_key(prefix: IpNet) -> RouteKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::Onlink;
-    use ocicat_bgp::speaker::{NextHopVia, PeerName};
+    use ocicat_bgp::speaker::PeerName;
     use ocicat_bgp::wire::{PeerKind, Prefix};
 
     fn net(text: &str) -> IpNet {
@@ -266,6 +279,24 @@ mod tests {
         );
         plan.forget(net("10.65.2.0/24"), &ways);
         assert_eq!(text(&plan), [""; 0]);
+    }
+
+    #[test]
+    fn a_router_on_the_link_of_its_session_needs_no_way() {
+        let mut plan = RoutePlan::default();
+        let mut route = learned("10.65.2.0/24", &["fd00:1::1", "fe80::2"]);
+        for (hop, link) in route.next_hops.iter_mut().zip(["eth0", "eth1"]) {
+            hop.interface = Some(link.into());
+        }
+        route.next_hops[0].link_local = Some("fe80::1".parse().unwrap());
+        plan.learn(route, &Ways::new());
+        assert_eq!(plan.next_hops(), BTreeSet::new());
+        assert_eq!(
+            text(&plan),
+            [
+                "10.65.2.0/24 proto 179 metric 20 nexthop via inet6 fe80::1 dev eth0 nexthop via inet6 fe80::2 dev eth1"
+            ]
+        );
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub fn peer_row(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerRow {
     let held = held.filter(|_| peer.state != State::Established);
     PeerRow {
         name: peer.name.to_string(),
-        address: peer.address.to_string(),
+        address: found_text(peer),
         remote_as: peer.remote_as,
         kind: kind_name(peer.kind).to_owned(),
         state: peer.state.to_string(),
@@ -98,11 +98,11 @@ pub fn peer_view(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerView {
 /// The configuration of a peer that is in force, as names and values. Of a password there is no more than whether there
 /// is one.
 pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
-    let PeerConfig { address, port, remote_as, local_as, dial, hold_time, keepalive, .. } = config;
+    let PeerConfig { port, remote_as, local_as, dial, hold_time, keepalive, .. } = config;
     let seconds = |time: Duration| format!("{}s", time.as_secs());
     let or = |value: Option<String>, otherwise: &str| value.unwrap_or_else(|| otherwise.to_owned());
     let rows = [
-        ("connect to", format!("{address} port {port}, {}", dial_text(*dial))),
+        ("connect to", format!("{} port {port}, {}", where_text(config), dial_text(*dial))),
         ("from", or(config.source.map(|ip| ip.to_string()), "any address")),
         ("peer's AS", remote_as.to_string()),
         ("our AS", or(local_as.map(local_as_text), "the node's")),
@@ -124,6 +124,23 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("export", filter_text(&config.export, &about.rules.export)),
     ];
     rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Where the peer is; of one that was not found yet, the link.
+fn found_text(peer: &PeerSnapshot) -> String {
+    match &peer.interface {
+        Some(interface) if peer.address.is_unspecified() => format!("%{interface}"),
+        Some(interface) => format!("{}%{interface}", peer.address),
+        None => peer.address.to_string(),
+    }
+}
+
+fn where_text(config: &PeerConfig) -> String {
+    match &config.interface {
+        Some(interface) if config.is_unnumbered() => format!("the router on {interface}"),
+        Some(interface) => format!("{}%{interface}", config.address),
+        None => config.address.to_string(),
+    }
 }
 
 fn local_as_text(local_as: LocalAs) -> String {

@@ -30,17 +30,36 @@ const KEEP: &str = "60";
 pub(crate) struct Frr {
     netns: Netns,
     bgpd: Process,
+    _bfdd: Option<Process>,
     _zebra: Process,
     directory: PathBuf,
     config: Config,
 }
 
+/// What stands in the files of the daemons.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) bgpd: String,
+    /// `None`: no BFD.
+    pub(crate) bfdd: Option<String>,
+}
+
 impl Frr {
     /// Starts both daemons in `netns` and waits until bgpd answers. Files go to `directory`.
     pub(crate) fn start(netns: &Netns, directory: &Path, config: &Config) -> Result<Self> {
+        Self::start_with(netns, directory, config, &Files { bgpd: render(config), bfdd: None })
+    }
+
+    /// The same, with configuration that [`Config`] has no words for; it has to fit nevertheless.
+    pub(crate) fn start_with(
+        netns: &Netns,
+        directory: &Path,
+        config: &Config,
+        files: &Files,
+    ) -> Result<Self> {
         fs::create_dir_all(directory)?;
         fs::write(directory.join("zebra.conf"), "log stdout\n")?;
-        fs::write(directory.join("bgpd.conf"), render(config))?;
+        fs::write(directory.join("bgpd.conf"), &files.bgpd)?;
         // The daemons give up root before they make their sockets.
         let user = User::from_name("frr")?.context("no user frr: apt-get install frr")?;
         let group = Group::from_name("frrvty")?.context("no group frrvty: apt-get install frr")?;
@@ -50,10 +69,17 @@ impl Frr {
             Ok(directory.join("zserv").exists() && directory.join("zebra.vty").exists())
         })
         .with_context(|| tail(&directory.join("zebra.log")))?;
+        let mut bfdd = None;
+        if let Some(text) = &files.bfdd {
+            fs::write(directory.join("bfdd.conf"), text)?;
+            let control = directory.join("bfdd.sock").display().to_string();
+            bfdd = Some(launch(netns, directory, "bfdd", &["--bfdctl", &control])?);
+        }
         let bgpd = launch(netns, directory, "bgpd", &[])?;
         let frr = Self {
             netns: netns.handle()?,
             bgpd,
+            _bfdd: bfdd,
             _zebra: zebra,
             directory: directory.to_owned(),
             config: config.clone(),
@@ -75,7 +101,8 @@ impl Frr {
         Ok(vtysh)
     }
 
-    fn ask(&self, lines: &[&str]) -> Result<String> {
+    /// Runs lines of its own language.
+    pub(crate) fn ask(&self, lines: &[&str]) -> Result<String> {
         let mut vtysh = self.vtysh()?;
         for line in lines {
             vtysh.args(["-c", line]);

@@ -6,7 +6,7 @@
 
 pub(crate) mod bird;
 mod exabgp;
-mod frr;
+pub(crate) mod frr;
 pub(crate) mod gobgp;
 mod openbgpd;
 

@@ -66,6 +66,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::PASSWORD,
         interop::REFLECTOR,
         interop::FABRIC,
+        interop::UNNUMBERED,
         hostile::TESTS,
         operator::TESTS,
         restart::TESTS,

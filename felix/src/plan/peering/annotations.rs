@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::num::{NonZeroU8, NonZeroU32};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use ocicat_bgp::speaker::{
     AsOverride, Between, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths, Multipath, PeerConfig,
-    PeerRestart, Receive, RemovePrivate, Ttl,
+    PeerRestart, Receive, RemoteAs, RemovePrivate, Ttl,
 };
-use ocicat_bgp::wire::{Family, FamilySet, HoldTime};
+use ocicat_bgp::wire::{Family, FamilySet, HoldTime, Prefix};
 
 use super::filter::Unfiltered;
 use crate::datastore::Key;
@@ -44,6 +46,34 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("as-override", |text, peer| set(&mut peer.as_override, as_override(text))),
     ("remove-private-as", |text, peer| set(&mut peer.remove_private, remove_private(text))),
 ];
+
+/// Whom a BGPPeer means, where it is not one address: on a BGPPeer alone.
+const WHOM: &[(&str, Read<Whom>)] = &[
+    ("interface", |text, whom| set(&mut whom.interfaces, interfaces(text))),
+    ("remote-as", |text, whom| set(&mut whom.remote_as, remote_as(text).map(Some))),
+    ("listen-range", |text, whom| set(&mut whom.range, range(text).map(Some))),
+    ("listen-limit", |text, whom| set(&mut whom.limit, count(text))),
+];
+
+/// Whom a BGPPeer means beside what Calico's fields can say.
+#[derive(Debug, Clone)]
+pub(super) struct Whom {
+    /// The links at whose other end a router is.
+    pub(super) interfaces: Vec<Arc<str>>,
+    /// The AS number, where it is not one that is written down.
+    pub(super) remote_as: Option<RemoteAs>,
+    /// Where peers may connect from.
+    pub(super) range: Option<Prefix>,
+    /// How many of these there may be.
+    pub(super) limit: NonZeroU32,
+}
+
+impl Default for Whom {
+    fn default() -> Self {
+        const HUNDRED: NonZeroU32 = NonZeroU32::new(100).expect("a hundred is not zero");
+        Self { interfaces: Vec::new(), remote_as: None, range: None, limit: HUNDRED }
+    }
+}
 
 /// What can be set for the speaker of a node, on a BGPConfiguration alone.
 const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
@@ -95,17 +125,21 @@ pub(super) fn of_peer(
     key: &Key,
     given: &BTreeMap<String, String>,
     problems: &mut Vec<Problem>,
-) -> PeerKnobs {
-    let mut knobs = PeerKnobs::default();
+) -> (PeerKnobs, Whom) {
+    let (mut knobs, mut whom) = (PeerKnobs::default(), Whom::default());
     for (name, text) in given {
-        let outcome = match (find(OF_PEER, name), find(OF_SPEAKER, name)) {
-            (Some(read), _) => knobs.add(read, text),
-            (None, Some(_)) => Err(format!("{text:?} is for a BGPConfiguration, not for one peer")),
-            (None, None) => Err(unknown(text)),
+        let outcome = if let Some(read) = find(OF_PEER, name) {
+            knobs.add(read, text)
+        } else if let Some(read) = find(WHOM, name) {
+            read(text, &mut whom)
+        } else if find(OF_SPEAKER, name).is_some() {
+            Err(format!("{text:?} is for a BGPConfiguration, not for one peer"))
+        } else {
+            Err(unknown(text))
         };
         problems.extend(outcome.err().map(|message| problem(key, name, message)));
     }
-    knobs
+    (knobs, whom)
 }
 
 /// Reads the annotations of a BGPConfiguration: what it says of every peer is added to `peers`.
@@ -116,10 +150,14 @@ pub(super) fn of_configuration(
     problems: &mut Vec<Problem>,
 ) {
     for (name, text) in given {
-        let outcome = match (find(OF_PEER, name), find(OF_SPEAKER, name)) {
-            (Some(read), _) => peers.add(read, text),
-            (None, Some(read)) => read(text, speaker),
-            (None, None) => Err(unknown(text)),
+        let outcome = if let Some(read) = find(OF_PEER, name) {
+            peers.add(read, text)
+        } else if let Some(read) = find(OF_SPEAKER, name) {
+            read(text, speaker)
+        } else if find(WHOM, name).is_some() {
+            Err(format!("{text:?} is for a BGPPeer, not for all of them"))
+        } else {
+            Err(unknown(text))
         };
         problems.extend(outcome.err().map(|message| problem(key, name, message)));
     }
@@ -246,6 +284,36 @@ fn max_paths(text: &str) -> Result<MaxPaths, String> {
     Ok(MaxPaths { limit, then })
 }
 
+/// `eth0`, `eth0, eth1`: names that the kernel could give.
+fn interfaces(text: &str) -> Result<Vec<Arc<str>>, String> {
+    let name = |name: &str| {
+        let name = name.trim();
+        let wrong = name.is_empty() || name.len() > 15 || name.contains(['/', ' ', ':']);
+        if wrong {
+            Err(format!("{text:?} has {name:?}, no interface's name"))
+        } else {
+            Ok(name.into())
+        }
+    };
+    text.split(',').map(name).collect()
+}
+
+fn remote_as(text: &str) -> Result<RemoteAs, String> {
+    match text {
+        "external" => Ok(RemoteAs::External),
+        "internal" => Ok(RemoteAs::Internal),
+        "any" => Ok(RemoteAs::Any),
+        number => number.parse().map(RemoteAs::Number).map_err(|_| {
+            format!("{text:?} is not \"external\", \"internal\", \"any\" or an AS number")
+        }),
+    }
+}
+
+fn range(text: &str) -> Result<Prefix, String> {
+    let range: IpNet = text.parse().map_err(|_| format!("{text:?} is not a CIDR"))?;
+    Ok(range.trunc().into())
+}
+
 fn between(text: &str) -> Result<Between, String> {
     match text {
         "any-as" => Ok(Between::AnyAs),
@@ -276,7 +344,7 @@ mod tests {
     fn read(given: &[(&str, &str)]) -> (PeerConfig, Vec<String>) {
         let given = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let mut problems = Vec::new();
-        let knobs = of_peer(&Key::cluster(Kind::BgpPeer, "tor"), &given, &mut problems);
+        let (knobs, _) = of_peer(&Key::cluster(Kind::BgpPeer, "tor"), &given, &mut problems);
         let mut peer = untouched();
         knobs.apply(&mut peer);
         (peer, problems.iter().map(ToString::to_string).collect())
@@ -340,6 +408,11 @@ mod tests {
             ("remove-private-as", "some"),
             ("long-lived-stale-time", "9999h"),
             ("multipath", "4"),
+            ("interface", "eth0,"),
+            ("interface", "an-interface-with-a-long-name"),
+            ("remote-as", "0"),
+            ("listen-range", "10.0.0.0"),
+            ("listen-limit", "0"),
             ("hold-tiem", "9s"),
         ] {
             let (peer, problems) = read(&[(name, text)]);
@@ -357,7 +430,8 @@ mod tests {
     fn every_annotation_stands_in_the_documentation() {
         let documentation = include_str!("../../../../manifests/BGP-API.md");
         let of_peer = OF_PEER.iter().map(|(name, _)| name);
-        for name in of_peer.chain(OF_SPEAKER.iter().map(|(name, _)| name)) {
+        let whom = WHOM.iter().map(|(name, _)| name);
+        for name in of_peer.chain(whom).chain(OF_SPEAKER.iter().map(|(name, _)| name)) {
             assert!(documentation.contains(&format!("`{ANNOTATION_PREFIX}{name}`")), "{name}");
         }
     }

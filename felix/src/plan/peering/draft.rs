@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ocicat_bgp::speaker::{Config, PeerConfig, PeerName};
+use ocicat_bgp::speaker::{Config, PeerConfig, PeerName, PeerRange};
 
 use super::password::{Found, Search};
-use super::{About, LogLevel, Peering, Routing};
+use super::{About, Abouts, LogLevel, Peering, Routing};
 use crate::datastore::{Key, calico};
 use crate::problem::Problem;
 use crate::world::World;
@@ -15,7 +15,8 @@ use crate::world::World;
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) peers: BTreeMap<PeerName, PeerConfig>,
-    pub(super) about: BTreeMap<PeerName, About>,
+    pub(super) ranges: BTreeMap<PeerName, PeerRange>,
+    pub(super) about: Abouts,
     pub(super) secrets: BTreeSet<String>,
     pub(super) gateways: BTreeMap<IpAddr, IpAddr>,
     pub(super) problems: Vec<Problem>,

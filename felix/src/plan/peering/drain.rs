@@ -24,7 +24,8 @@ pub fn depart(config: &mut Config, departure: Departure) {
         Operation::AddCommunity(AnyCommunity::Standard(GRACEFUL_SHUTDOWN)),
         Operation::SetLocalPref(0),
     ];
-    for peer in config.peers.values_mut() {
+    let guests = config.ranges.values_mut().map(|range| &mut range.template);
+    for peer in config.peers.values_mut().chain(guests) {
         match departure {
             Departure::Announced => announce(peer, &marks),
             Departure::Done => peer.export = Filter::reject_all(),

@@ -7,7 +7,7 @@ use ocicat_bgp::speaker::{Dial, LocalAs, NextHopMode, PeerConfig, PeerName, Refl
 use ocicat_bgp::wire::PeerKind;
 use ocicat_policy::expression::Expression;
 
-use super::annotations::{self, PeerKnobs};
+use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
 use super::{About, Draft, PeerGroup, common_addresses, dial, duration, filter, restart_time};
@@ -15,6 +15,9 @@ use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{Annotated, Node, World};
+use unnamed::Link;
+
+mod unnamed;
 
 const PASSWORD: &str = "spec.password.secretKeyRef";
 
@@ -28,8 +31,8 @@ pub(super) fn multihop() -> Ttl {
 pub(super) fn configured(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
     for (name, Annotated { spec, annotations }) in &world.bgp_peers {
         let key = Key::cluster(Kind::BgpPeer, name.as_str());
-        let knobs = annotations::of_peer(&key, annotations, &mut draft.problems);
-        let mut reader = Reader { world, own, settings, key, spec, knobs, draft };
+        let (knobs, whom) = annotations::of_peer(&key, annotations, &mut draft.problems);
+        let mut reader = Reader { world, own, settings, key, spec, knobs, whom, draft };
         if spec.ttl_security.is_some() && annotations.contains_key("multihop") {
             reader.report(
                 "spec.ttlSecurity",
@@ -50,6 +53,7 @@ struct Reader<'a> {
     key: Key,
     spec: &'a BgpPeerSpec,
     knobs: PeerKnobs,
+    whom: Whom,
     draft: &'a mut Draft,
 }
 
@@ -65,6 +69,20 @@ impl Reader<'_> {
         let address = given(&self.spec.peer_ip);
         let nodes = given(&self.spec.peer_selector);
         let pods = given(&self.spec.local_workload_selector);
+        let unnamed = match (self.whom.range, self.whom.interfaces.is_empty(), &address) {
+            (Some(_), _, _) => Some(("listen-range", Self::guests as fn(&mut Self, &str))),
+            (None, false, None) => Some(("interface", Self::on_links as fn(&mut Self, &str))),
+            (None, _, _) => None,
+        };
+        if let Some((annotation, peers)) = unnamed {
+            if address.is_some() || nodes.is_some() || pods.is_some() {
+                let message = "set beside peerIP, peerSelector or localWorkloadSelector, which exclude it; no peer";
+                self.report_annotation(annotation, message);
+            } else if selects(self.own) {
+                peers(self, name);
+            }
+            return;
+        }
         match (address, nodes, pods) {
             (Some(address), None, None) => {
                 if selects(self.own) {
@@ -79,7 +97,7 @@ impl Reader<'_> {
             }
             (None, None, None) => self.report(
                 "spec.peerIP",
-                "neither this nor peerSelector nor localWorkloadSelector is set; no peer",
+                "neither this nor peerSelector nor localWorkloadSelector nor one of the annotations interface and listen-range is set; no peer",
             ),
             (Some(_), Some(_), _) => {
                 self.report("spec.peerSelector", "set beside peerIP, which excludes it; no peer");
@@ -132,25 +150,30 @@ impl Reader<'_> {
     }
 
     fn by_address(&mut self, name: &str, text: &str) {
-        let Some((address, port)) = address_and_port(text) else {
-            let message =
-                format!("{text:?} is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; no peer");
+        let Some((address, zone, port)) = address_and_port(text) else {
+            let message = format!(
+                "{text:?} is not ADDRESS, ADDRESS%INTERFACE, ADDRESS:PORT or [ADDRESS]:PORT; no peer"
+            );
             return self.report("spec.peerIP", message);
         };
         if self.own.addresses().any(|own| own == address) {
             return;
         }
-        let node = self.world.nodes.values().find(|node| node.addresses().any(|ip| ip == address));
-        let number = self.spec.as_number.and_then(|number| NonZeroU32::new(number.0));
-        let Some(remote_as) = number.or_else(|| node.map(|node| self.settings.as_number_of(node)))
-        else {
-            return self.report("spec.asNumber", "missing; no peer");
+        let link = match self.link_of(address, zone) {
+            Link::Any => None,
+            Link::This(interface) => Some(interface),
+            Link::Unclear => return,
         };
+        let node = self.world.nodes.values().find(|node| node.addresses().any(|ip| ip == address));
+        let of_node = node.map(|node| self.settings.as_number_of(node).into());
+        let Some(remote_as) = self.remote_as(of_node) else { return };
         let mut peer = self.settings.peer(address, remote_as);
+        let on_link = link.is_some();
+        peer.interface = link;
         // A node of ours listens where we do.
         let of_node = node.map(|_| self.settings.listen_port);
         peer.port = port.or(of_node).unwrap_or(peer.port);
-        if self.spec.source_address != Some(SourceAddress::None) {
+        if self.spec.source_address != Some(SourceAddress::None) && !on_link {
             peer.source = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());
         }
         self.gateway(address);
@@ -191,8 +214,13 @@ impl Reader<'_> {
         }
     }
 
+    fn finish(&mut self, name: String, peer: PeerConfig, node: Option<&Node>) {
+        let (peer, about) = self.complete(peer, node);
+        self.draft.add(PeerName::from(name), peer, about);
+    }
+
     /// What is the same however the peer was found.
-    fn finish(&mut self, name: String, mut peer: PeerConfig, node: Option<&Node>) {
+    fn complete(&mut self, mut peer: PeerConfig, node: Option<&Node>) -> (PeerConfig, About) {
         let spec = self.spec;
         peer.ttl = match spec.ttl_security.and_then(NonZeroU8::new) {
             Some(hops) => Ttl::Security(hops),
@@ -243,7 +271,7 @@ impl Reader<'_> {
             held: found.held,
             rules: filters.origins.into(),
         };
-        self.draft.add(PeerName::from(name), peer, about);
+        (peer, about)
     }
 
     fn timers(&mut self, peer: &mut PeerConfig) {
@@ -263,9 +291,14 @@ impl Reader<'_> {
     }
 }
 
-fn address_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
-    if let Ok(address) = text.parse() {
-        return Some((address, None));
+/// An address, the link that it is on, and a port.
+fn address_and_port(text: &str) -> Option<(IpAddr, Option<&str>, Option<u16>)> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Some((socket.ip(), None, Some(socket.port())));
     }
-    text.parse::<SocketAddr>().ok().map(|socket| (socket.ip(), Some(socket.port())))
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone).filter(|zone| !zone.is_empty())),
+        None => (text, None),
+    };
+    Some((address.parse().ok()?, zone, None))
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 use ocicat_bgp::rib::filter::{AnyCommunity, PRIORITY_ZERO};
-use ocicat_bgp::speaker::{Originated, PeerConfig, PeerRestart};
+use ocicat_bgp::speaker::{Originated, PeerConfig, PeerRestart, RemoteAs};
 use ocicat_bgp::wire::Family;
 
 use super::annotations::{self, PeerKnobs, SpeakerKnobs};
@@ -83,7 +83,7 @@ impl Settings {
     }
 
     /// A peer with what is set for all.
-    pub(super) fn peer(&self, address: IpAddr, remote_as: NonZeroU32) -> PeerConfig {
+    pub(super) fn peer(&self, address: IpAddr, remote_as: impl Into<RemoteAs>) -> PeerConfig {
         let mut peer = PeerConfig::new(address, remote_as);
         peer.ttl = multihop();
         self.knobs.apply(&mut peer);

@@ -1,5 +1,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "literals read better without &")]
 
+mod unnamed;
+
 use serde_json::{Value, json};
 
 use ocicat_bgp::speaker::{Password, PeerConfig};
@@ -118,7 +120,7 @@ fn what_cannot_be_used_names_object_field_and_value() {
     check(
         &objects,
         &[
-            "! BGPPeer a: spec.peerIP: \"172.16.1.300\" is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; no peer",
+            "! BGPPeer a: spec.peerIP: \"172.16.1.300\" is not ADDRESS, ADDRESS%INTERFACE, ADDRESS:PORT or [ADDRESS]:PORT; no peer",
             "! BGPPeer b: spec.asNumber: missing; no peer",
             "! BGPPeer c: spec.nodeSelector: selector \"rack = 'a'\": unexpected '='; no peer",
         ],

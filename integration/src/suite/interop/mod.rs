@@ -10,6 +10,7 @@ mod password;
 mod reflector;
 mod restarts;
 mod sessions;
+mod unnumbered;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(super) const NODE: &[Test] = node::TESTS;
 pub(super) const PASSWORD: &[Test] = password::TESTS;
 pub(super) const REFLECTOR: &[Test] = reflector::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
+pub(super) const UNNUMBERED: &[Test] = unnumbered::TESTS;
 
 /// How long a session may take to come (back) up.
 const ESTABLISHED: Duration = Duration::from_secs(30);
