@@ -112,6 +112,8 @@ pub struct Daemon {
     world: World,
     ruleset: Ruleset,
     ways: Ways,
+    /// Next hops to which the kernel has no way.
+    unreachable: BTreeSet<IpAddr>,
     /// The next hops that the kernel was asked about.
     asked: BTreeSet<IpAddr>,
     routes: RoutePlan,
@@ -189,6 +191,7 @@ impl Daemon {
             ruleset: Ruleset::default(),
             ways: Ways::new(),
             asked: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             routes: RoutePlan::default(),
             failed_places: BTreeSet::new(),
             last_retry: Instant::now(),

@@ -49,6 +49,8 @@ pub struct Metrics {
     pub routes: IntGaugeVec,
     /// Routes that could not be changed.
     pub route_failures: IntGauge,
+    /// Next hops to which there is no way.
+    pub unreachable_next_hops: IntGauge,
     /// Times that somebody else had changed what is ours.
     pub drift_repairs: IntCounter,
     /// Whether the node has taken leave of its peers: 0 no, 1 on the way, 2 yes.
@@ -140,6 +142,10 @@ impl Default for Metrics {
             ),
             routes: make.gauges("ocicat_routes", "Routes of ours in the kernel, by kind.", &["kind"]),
             route_failures: make.gauge("ocicat_route_failures", "Routes that could not be changed."),
+            unreachable_next_hops: make.gauge(
+                "ocicat_unreachable_next_hops",
+                "Next hops to which the kernel has no way; routes by them are not used.",
+            ),
             drift_repairs: make.counter(
                 "ocicat_drift_repairs_total",
                 "Times that somebody else had changed our table or routes, and we changed them back.",

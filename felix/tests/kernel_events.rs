@@ -60,6 +60,9 @@ fn what_others_do_is_announced_and_what_we_do_is_not() {
         ip("addr add 192.0.2.1/24 dev oci01");
         expect(&mut events, |event| matches!(event, Event::Addresses { .. }));
 
+        ip("route add 198.51.100.0/24 via 192.0.2.9");
+        expect(&mut events, |event| *event == Event::Ways);
+
         let mut goal = Table::new("ocicat");
         goal.chains.insert("a".into(), Chain::default());
         let mut change = pod_route();

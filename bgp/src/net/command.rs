@@ -1,5 +1,8 @@
 //! What the daemon may ask of the BGP thread.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use tokio::sync::oneshot;
 
 use crate::bfd::SessionSnapshot;
@@ -14,6 +17,7 @@ pub(super) enum Command {
     Configure(Box<Config>),
     Originate(Prefix, Originated),
     Withdraw(Prefix),
+    Unreachable(BTreeSet<IpAddr>),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
     Routes { family: Family, from: u32, answer: oneshot::Sender<Page> },

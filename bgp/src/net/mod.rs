@@ -18,8 +18,10 @@ mod signal;
 mod socket;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::net::IpAddr;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -102,6 +104,15 @@ impl Handle {
     /// When the thread has ended.
     pub fn withdraw(&self, prefix: Prefix) -> Result<(), Stopped> {
         self.send(Command::Withdraw(prefix))
+    }
+
+    /// Says which next hops the node cannot reach; see
+    /// [`Speaker::set_unreachable`](crate::speaker::Speaker::set_unreachable).
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn set_unreachable(&self, next_hops: BTreeSet<IpAddr>) -> Result<(), Stopped> {
+        self.send(Command::Unreachable(next_hops))
     }
 
     /// Every peer as it is now.

@@ -20,6 +20,7 @@ mod index;
 pub(crate) mod path;
 pub(crate) mod prefix;
 pub(crate) mod queue;
+mod reach;
 pub(crate) mod slab;
 pub(crate) mod sweep;
 
@@ -34,6 +35,7 @@ use filter::Lookup;
 use path::{LOCAL, Path, PathId, Paths, PeerIndex, Standing};
 use prefix::{PrefixId, Prefixes};
 use queue::PrefixQueue;
+use reach::Unreachable;
 
 /// What the table knows of a peer.
 #[derive(Debug, Clone)]
@@ -76,6 +78,8 @@ pub(crate) struct Rib {
     pub(crate) deferred: FamilySet,
     /// Prefixes whose best path changed since they were last taken out.
     pub(crate) best_changed: PrefixQueue,
+    /// Next hops that the node cannot reach.
+    unreachable: Unreachable,
     /// Any change of a path counts as one of the best: some peers are told several.
     pub(crate) every_path_counts: bool,
     /// Prefixes whose next hops changed since they were last taken out, if anybody does.
@@ -101,6 +105,7 @@ impl Rib {
             cluster_id: None,
             deferred: FamilySet::EMPTY,
             best_changed: PrefixQueue::default(),
+            unreachable: Unreachable::default(),
             every_path_counts: false,
             hops_changed: PrefixQueue::default(),
             chosen,
@@ -291,10 +296,9 @@ impl Rib {
         }
         let judged = self.order.len();
         let mut order = std::mem::take(&mut self.order);
-        order.extend(self.paths.chain(&self.prefixes, prefix).filter(|id| {
-            let path = self.paths.get(*id);
-            matches!(path.standing, Standing::Ineligible(_)) || deferred && path.peer != LOCAL
-        }));
+        let rest = self.paths.chain(&self.prefixes, prefix);
+        order.extend(rest.filter(|id| !self.competes(self.paths.get(*id), deferred)));
+        order[judged..].iter().for_each(|id| self.retire(*id));
         let used = self.contenders.iter().filter(|contender| contender.outcome.is_used()).count();
         let head = self.paths.chain(&self.prefixes, prefix).take(used);
         if !head.eq(order[..used].iter().copied()) {
@@ -311,13 +315,10 @@ impl Rib {
         if !self.paths.is_last(id) {
             return false;
         }
-        let path = self.paths.get_mut(id);
-        let chosen = !deferred || path.peer == LOCAL;
-        match path.standing {
-            Standing::Unused | Standing::Multipath | Standing::Best if chosen => {
-                path.standing = Standing::Best;
-            }
-            Standing::Unused | Standing::Multipath | Standing::Best | Standing::Ineligible(_) => {}
+        if self.competes(self.paths.get(id), deferred) {
+            self.paths.get_mut(id).standing = Standing::Best;
+        } else {
+            self.retire(id);
         }
         true
     }
@@ -341,9 +342,7 @@ impl Rib {
         let mut contenders = std::mem::take(&mut self.contenders);
         contenders.clear();
         for id in self.paths.chain(&self.prefixes, prefix) {
-            let path = self.paths.get(id);
-            let ineligible = matches!(path.standing, Standing::Ineligible(_));
-            if !ineligible && (!deferred || path.peer == LOCAL) {
+            if self.competes(self.paths.get(id), deferred) {
                 contenders.push(self.contender(id));
             }
         }
@@ -376,11 +375,9 @@ impl Rib {
         let mut contenders = Vec::new();
         let mut others = Vec::new();
         for id in self.paths.chain(&self.prefixes, prefix) {
-            match self.paths.get(id).standing {
-                Standing::Ineligible(why) => others.push((id, Err(why))),
-                Standing::Unused | Standing::Multipath | Standing::Best => {
-                    contenders.push(self.contender(id));
-                }
+            match self.obstacle(self.paths.get(id)) {
+                Some(why) => others.push((id, Err(why))),
+                None => contenders.push(self.contender(id)),
             }
         }
         best::rank(&mut contenders, self.limits);

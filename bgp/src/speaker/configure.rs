@@ -1,7 +1,7 @@
 //! A new configuration takes force: peer by peer, and only what differs.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use super::cause::{Cause, Fault};
@@ -103,6 +103,14 @@ impl Speaker {
     pub fn withdraw(&mut self, now: Instant, prefix: Prefix) {
         self.clock = now;
         self.rib.withdraw(LOCAL, 0, prefix);
+        self.after(now);
+    }
+
+    /// Says which next hops the node cannot reach: paths by these are kept, not chosen, and not
+    /// told (RFC 4271 §9.1.2). A next hop that was never mentioned counts as reachable.
+    pub fn set_unreachable(&mut self, now: Instant, next_hops: &BTreeSet<IpAddr>) {
+        self.clock = now;
+        self.rib.set_unreachable(next_hops);
         self.after(now);
     }
 

@@ -9,7 +9,9 @@ use super::writer::{Done, Job};
 use super::{Daemon, Phase};
 use crate::dataplane::kernel::Event;
 use crate::dataplane::kernel::links::{Admin, Link, lowest_host_mtu};
-use crate::dataplane::{Change, CommitError, NextHop, Outcome, Route, RouteKind, State, route};
+use crate::dataplane::{
+    Change, CommitError, NextHop, Outcome, PROTOCOL, Route, RouteKind, State, route,
+};
 use crate::nft::{self, Transaction};
 use crate::plan::ruleset::TABLE;
 
@@ -34,7 +36,7 @@ impl Daemon {
                 self.lose_routes(|hop| hop.interface == name);
                 self.pending.resolve();
             }
-            Event::Addresses { .. } => self.pending.resolve(),
+            Event::Addresses { .. } | Event::Ways => self.pending.resolve(),
             Event::Route(key) => {
                 if let Some(mirror) = &mut self.mirror {
                     mirror.routes.remove(&key);
@@ -115,7 +117,9 @@ impl Daemon {
             return None;
         }
         if std::mem::take(&mut self.pending.resolve) {
-            let next_hops = self.routes.next_hops();
+            let mut next_hops = self.routes.next_hops();
+            // No chosen route goes by these, and none will before they are reachable again.
+            next_hops.extend(&self.unreachable);
             if !next_hops.is_empty() {
                 return Some(Job::Resolve(next_hops));
             }
@@ -175,12 +179,13 @@ impl Daemon {
                 self.fail_for_a_while("read", vec![format!("reading the kernel: {problem}")]);
             }
             Some(Done::Applied(change, outcome, took)) => self.applied(&change, &outcome, took),
-            Some(Done::Resolved(ways)) => {
+            Some(Done::Resolved(asked, ways)) => {
                 if self.ways != ways {
                     self.ways = ways;
                     let places = self.routes.follow_ways(&self.ways);
                     self.pending.routes_at(places);
                 }
+                self.tell_unreachable(&asked);
             }
             Some(Done::Adopted(failures)) => {
                 for failure in failures {
@@ -231,6 +236,11 @@ impl Daemon {
     fn applied(&mut self, change: &Change, outcome: &Outcome, took: Duration) {
         self.metrics.apply_seconds.observe(took.as_secs_f64());
         self.metrics.nft_transactions.inc_by(u64::from(!change.nft.is_empty()));
+        // The way to a next hop may lead over a learned route.
+        let recursive = self.ways.values().any(|way| way.protocol == PROTOCOL);
+        if !change.routes.is_empty() && (recursive || !self.unreachable.is_empty()) {
+            self.pending.resolve();
+        }
         let fits = match &mut self.mirror {
             Some(mirror) => outcome.settle(change, mirror).is_ok(),
             None => false,

@@ -1,9 +1,12 @@
 //! The speaker's side of the loop.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
 use ocicat_bgp::speaker::{Chosen, Config, Start};
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::plan::peering::{self, LogLevel, range_of};
@@ -74,7 +77,32 @@ impl Speaker {
     }
 }
 
+/// So many next hops without a way are remembered; beyond, their routes are chosen and lead nowhere, which keeps a peer
+/// that invents next hops from growing the list.
+const UNREACHABLE_MAX: usize = 1024;
+
 impl Daemon {
+    /// Tells the speaker which next hops lead nowhere, so that it chooses other paths.
+    pub(super) fn tell_unreachable(&mut self, asked: &BTreeSet<IpAddr>) {
+        let lost = self.routes.unreachable(asked, &self.ways);
+        let lost: BTreeSet<IpAddr> = lost.into_iter().take(UNREACHABLE_MAX).collect();
+        if self.unreachable == lost {
+            return;
+        }
+        for next_hop in lost.difference(&self.unreachable) {
+            warn!(%next_hop, "there is no way to a next hop; routes by it are not used");
+        }
+        for next_hop in self.unreachable.difference(&lost) {
+            info!(%next_hop, "there is a way to the next hop again");
+        }
+        self.metrics.unreachable_next_hops.set(i64::try_from(lost.len()).unwrap_or(i64::MAX));
+        if let Some(speaker) = self.speaker.handle() {
+            // Its end is noticed by whoever waits for its events.
+            let _ = speaker.set_unreachable(lost.clone());
+        }
+        self.unreachable = lost;
+    }
+
     /// Works out whom to speak to, and tells the speaker.
     pub(super) fn plan_peering(&mut self) {
         // Whether an earlier life left its routes does not change any more.

@@ -33,8 +33,8 @@ pub(super) enum Done {
     Read(std::io::Result<State>),
     /// The change, what became of it, and how long it took.
     Applied(Box<Change>, Outcome, Duration),
-    /// The ways that there are.
-    Resolved(Ways),
+    /// The ways that there are to what was asked for.
+    Resolved(BTreeSet<IpAddr>, Ways),
     /// Something beside rules and routes was done, but for this.
     Adopted(Vec<String>),
 }
@@ -78,7 +78,10 @@ fn run(
                 let outcome = dataplane.apply(&change);
                 Done::Applied(change, outcome, begun.elapsed())
             }
-            Job::Resolve(addresses) => Done::Resolved(resolve(&mut *dataplane, addresses)),
+            Job::Resolve(addresses) => {
+                let ways = resolve(&mut *dataplane, &addresses);
+                Done::Resolved(addresses, ways)
+            }
             Job::Adopt(interfaces) => {
                 Done::Adopted(interfaces.iter().flat_map(|name| dataplane.adopt(name)).collect())
             }
@@ -91,9 +94,9 @@ fn run(
     }
 }
 
-fn resolve(dataplane: &mut dyn Dataplane, addresses: BTreeSet<IpAddr>) -> Ways {
+fn resolve(dataplane: &mut dyn Dataplane, addresses: &BTreeSet<IpAddr>) -> Ways {
     let mut ways = Ways::new();
-    for address in addresses {
+    for &address in addresses {
         match dataplane.resolve(address) {
             Ok(Some(way)) => _ = ways.insert(address, way),
             Ok(None) => {}

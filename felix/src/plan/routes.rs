@@ -151,6 +151,13 @@ impl RoutePlan {
         distant.chain(self.routing.gateways.values().copied()).collect()
     }
 
+    /// Those of these next hops that lead nowhere: there is no way, or it leads back to us.
+    pub fn unreachable(&self, asked: &BTreeSet<IpAddr>, ways: &Ways) -> BTreeSet<IpAddr> {
+        let leads_on = |hop: &IpAddr| ways.get(hop).is_some_and(|way| !way.hops.is_empty());
+        let lost = asked.iter().filter(|hop| self.addresses.contains(hop) || !leads_on(hop));
+        lost.copied().collect()
+    }
+
     /// What should be in a place.
     pub fn desired(&self, key: &RouteKey) -> Option<&Route> {
         let of_peers = self.guided.get(key).or_else(|| self.learned.get(key));

@@ -344,6 +344,10 @@ fn rejected(why: Ineligible, path: &PathSnapshot, rule: Option<&str>) -> String 
             "rejected: it was reflected back to us (RFC 4456 §8)".to_owned()
         }
         (Ineligible::OwnNextHop, _) => "rejected: its next hop is this node".to_owned(),
+        (Ineligible::UnreachableNextHop, _) => format!(
+            "not chosen: the kernel has no way to its next hop{}",
+            path.next_hop.as_ref().map(|hop| format!(" {}", hop.address)).unwrap_or_default()
+        ),
     }
 }
 

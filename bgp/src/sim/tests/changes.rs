@@ -152,3 +152,25 @@ fn the_same_configuration_again_changes_nothing() {
     sim.run_until_quiet();
     assert_eq!((sim.node(2).route_events, flaps(&sim)), (events, 0));
 }
+
+#[test]
+fn a_path_whose_next_hop_cannot_be_reached_waits_and_another_is_used() {
+    // Two ways from 0 to 3; the shorter one goes by 1.
+    let links = [(0, 1), (1, 3), (0, 2), (2, 4), (4, 3)];
+    let mut sim = network(1, configs(&[65000, 65001, 65002, 65003, 65004], &links));
+    let text = own(3).to_string();
+    assert_eq!(routes(&sim, 0)[&text], ["10.0.0.2"]);
+    let lost = [address(1)].into();
+    sim.with(0, |speaker, now| speaker.set_unreachable(now, &lost));
+    sim.run_until_quiet();
+    assert_eq!(routes(&sim, 0)[&text], ["10.0.0.3"]);
+    let route = sim.node(0).speaker.route(own(3)).unwrap();
+    let waits = Verdict::Ineligible(Ineligible::UnreachableNextHop);
+    assert_eq!(route.paths.last().unwrap().verdict, waits);
+    assert_eq!(routes(&sim, 0)[&own(1).to_string()], ["10.0.0.3"], "the long way round");
+    sim.with(0, |speaker, now| speaker.set_unreachable(now, &std::collections::BTreeSet::new()));
+    sim.run_until_quiet();
+    assert_eq!(routes(&sim, 0)[&text], ["10.0.0.2"]);
+    assert_eq!(routes(&sim, 0)[&own(1).to_string()], ["10.0.0.2"]);
+    assert_eq!(flaps(&sim), 0);
+}

@@ -19,6 +19,7 @@ enum Change {
     Withdraw { node: usize, prefix: usize },
     Cut { a: usize, b: usize },
     Filter { node: usize, peer: usize, reject: Option<usize> },
+    Unreachable { node: usize, hop: Option<usize> },
     Restart { node: usize },
     Block { from: usize, to: usize },
     Wait { millis: u64 },
@@ -33,6 +34,8 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (node.clone(), prefix.clone())
             .prop_map(|(node, prefix)| Change::Withdraw { node, prefix }),
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Change::Cut { a, b }),
+        1 => (node.clone(), prop::option::of(node.clone()))
+            .prop_map(|(node, hop)| Change::Unreachable { node, hop }),
         1 => node.clone().prop_map(|node| Change::Restart { node }),
         1 => (node.clone(), node.clone()).prop_map(|(from, to)| Change::Block { from, to }),
         1 => (node.clone(), node, prop::option::of(prefix))
@@ -67,6 +70,7 @@ mod naive {
     pub(super) struct Path {
         pub(super) from: usize,
         pub(super) as_path: Vec<u32>,
+        next_hop: usize,
         med: Option<u32>,
         internal: bool,
     }
@@ -75,6 +79,7 @@ mod naive {
     pub(super) fn converge(
         origins: &BTreeMap<usize, Option<u32>>,
         allowed: impl Fn(usize, usize) -> bool,
+        reaches: impl Fn(usize, usize) -> bool,
     ) -> Vec<Option<Path>> {
         let mut best: Vec<Option<Path>> = vec![None; NODES];
         for _ in 0..50 {
@@ -82,12 +87,14 @@ mod naive {
                 let told = LINKS.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]);
                 told.filter(|(_, to)| *to == node)
                     .filter_map(|(from, to)| tell(best[from].as_ref()?, from, to, &allowed))
+                    .filter(|path| reaches(node, path.next_hop))
                     .collect::<Vec<_>>()
             };
             let next: Vec<_> = (0..NODES)
                 .map(|node| match origins.get(&node) {
                     Some(med) => {
-                        Some(Path { from: node, as_path: vec![], med: *med, internal: false })
+                        let (as_path, next_hop) = (vec![], node);
+                        Some(Path { from: node, as_path, next_hop, med: *med, internal: false })
                     }
                     None => choose(heard(node)),
                 })
@@ -117,7 +124,8 @@ mod naive {
         }
         let looped = as_path.contains(&ASES[to]);
         let med = path.med.filter(|_| local || internal);
-        (!looped).then_some(Path { from, as_path, med, internal })
+        let next_hop = if internal && !local { path.next_hop } else { from };
+        (!looped).then_some(Path { from, as_path, next_hop, med, internal })
     }
 
     /// RFC 4271 §9.1.2.2, sentence by sentence.
@@ -144,6 +152,7 @@ fn run(seed: u64, changes: &[Change]) {
     let mut sim = network(seed, configs.clone());
     let mut origins: Vec<BTreeMap<usize, Option<u32>>> = vec![BTreeMap::new(); PREFIXES];
     let mut rejects: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    let mut lost: [Option<usize>; NODES] = [None; NODES];
     for change in changes {
         match change.clone() {
             Change::Originate { node, prefix, med } => {
@@ -167,7 +176,13 @@ fn run(seed: u64, changes: &[Change]) {
                 };
                 sim.with(node, |speaker, now| speaker.configure(now, configs[node].clone()));
             }
+            Change::Unreachable { node, hop } => {
+                lost[node] = hop;
+                let hops = hop.map(address).into_iter().collect();
+                sim.with(node, |speaker, now| speaker.set_unreachable(now, &hops));
+            }
             Change::Restart { node } => {
+                lost[node] = None;
                 sim.restart(node, configs[node].clone(), crate::speaker::Start::Restarting);
             }
             Change::Block { from, to } => sim.block(from, to),
@@ -179,7 +194,8 @@ fn run(seed: u64, changes: &[Change]) {
     check_adjacent(&sim, NODES);
     for (number, origins) in origins.iter().enumerate() {
         let allowed = |from, to| rejects.get(&(from, to)) != Some(&number);
-        let expected = naive::converge(origins, allowed);
+        let reaches = |node: usize, hop| lost[node] != Some(hop);
+        let expected = naive::converge(origins, allowed, reaches);
         for (node, expected) in expected.into_iter().enumerate() {
             let route = sim.node(node).speaker.route(shared(number));
             let best = route.and_then(|route| {

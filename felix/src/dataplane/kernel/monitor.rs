@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::IpAddr,
     os::fd::AsFd,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -50,6 +51,8 @@ pub enum Event {
     },
     /// A route of ours was deleted, or a stranger's took its place.
     Route(RouteKey),
+    /// A stranger's route came or went: next hops may have another way, or none.
+    Ways,
     /// Our nftables table was changed.
     Table,
     /// Notifications were lost: anything may have happened.
@@ -137,6 +140,8 @@ impl Monitor {
                     self.links.remove(&link.index);
                     events.push(Event::LinkGone { index: link.index, name: link.name });
                 }
+                // Many at once are one piece of news.
+                Heard::Event(Event::Ways) if matches!(events.last(), Some(Event::Ways)) => {}
                 Heard::Event(event) => events.push(event),
             }
         }
@@ -173,12 +178,25 @@ fn parse(header: Header, payload: &[u8]) -> Option<Heard> {
         RTM_NEWADDR | RTM_DELADDR => event(Event::Addresses { index: index()? }),
         RTM_DELROUTE => match parse_key(payload)? {
             (PROTOCOL, key) => event(Event::Route(key)),
-            _ => None,
+            (_, key) => event(Event::Ways).filter(|_| is_way(key)),
         },
         RTM_NEWROUTE if header.flags & NLM_F_REPLACE != 0 => match parse_key(payload)? {
             (PROTOCOL, _) => None,
             (_, key) => event(Event::Route(key)),
         },
+        RTM_NEWROUTE => match parse_key(payload)? {
+            (PROTOCOL, _) => None,
+            (_, key) => event(Event::Ways).filter(|_| is_way(key)),
+        },
         _ => None,
+    }
+}
+
+/// Whether a next hop could be found by such a route. Every new interface brings some that are not:
+/// for link-local and for multicast addresses.
+fn is_way(key: RouteKey) -> bool {
+    match key.destination.addr() {
+        IpAddr::V4(address) => !address.is_multicast(),
+        IpAddr::V6(address) => !address.is_multicast() && !address.is_unicast_link_local(),
     }
 }

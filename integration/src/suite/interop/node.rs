@@ -18,6 +18,10 @@ pub(super) const TESTS: &[Test] = &[
         .limit(90),
     Test::new("interop: a router that announces the node's own link does not cut it off", own_link),
     Test::new(
+        "interop: a route whose next hop is nowhere waits, and says so, until there is a way",
+        unreachable_next_hop,
+    ),
+    Test::new(
         "interop: removing a BGPPeer ends its session, adding it begins one",
         reconfiguration,
     ),
@@ -116,4 +120,24 @@ fn own_link(bench: &Bench) -> Result<()> {
         ensure!(way.contains("dev eth0") && !way.contains("via"), "the way to the router: {way}");
     }
     Ok(())
+}
+
+fn unreachable_next_hop(bench: &Bench) -> Result<()> {
+    let lab = bench.started(rack(1, Numbering::PerRack))?;
+    wait_kernel(&lab, 0, CLIENT[0], Presence::There)?;
+    let (network, hop) = ("198.51.100.0/24", "203.0.113.9");
+    lab.router_daemon()?.add(network, Some(hop.parse()?))?;
+    let agent = &lab.agents[0];
+    let why = || agent.ask(&["bgp", "route", network]);
+    let waits = || Ok(why()?.contains("the kernel has no way to its next hop 203.0.113.9"));
+    until(LONG, "the reason is told", waits)?;
+    ensure!(!has_route(&lab, 0, network)?, "it is in the kernel");
+    let gauge = || Ok(agent.metrics("ocicat_unreachable_next_hops")?.concat().ends_with(" 1"));
+    until(LONG, "the metric counts it", gauge)?;
+    // Somebody gives the node a way.
+    agent.netns().ip(&format!("route add {hop}/32 via {}\n", lab.spec.nodes[0].gateway_ipv4()))?;
+    wait_kernel(&lab, 0, network, Presence::There)?;
+    agent.netns().ip(&format!("route del {hop}/32\n"))?;
+    wait_kernel(&lab, 0, network, Presence::Gone)?;
+    until(LONG, "the reason is told again", waits).map(drop)
 }
