@@ -16,7 +16,8 @@
 //! | 4271 §8 state machine | done | `session::state`, `speaker::drive` | a failed dial waits in Active as with DelayOpen, which is not offered |
 //! | 4271 §6.8, 6286 collision | done | `session::collision` | |
 //! | 4271 §9.1 decision | partly | `rib::best`, `rib::reach` | no cost to the next hop; that one cannot be reached the edge has to say |
-//! | 4271 §9.2 advertisement | done | `rib::export`, `rib::group` | no MRAI: what waits is packed, nothing is delayed; no aggregation |
+//! | 4271 §9.2 advertisement | done | `rib::export`, `rib::group` | no MRAI: what waits is packed, nothing is delayed |
+//! | 4271 §9.2.2.2 aggregation, default originate | done | `speaker::aggregate`, `rib::export` | configured prefixes, with ATOMIC_AGGREGATE and without AS_SET (9774) |
 //! | 7606, 7607, 9774 | done | `wire::check` | the first AS of a path is not compared with the peer's |
 //! | 4760, 2545 | done | [`wire`], `speaker::up_down` | IPv4 and IPv6 unicast |
 //! | 5492, 9072, 6793 | done | [`wire`], `session::negotiate` | |

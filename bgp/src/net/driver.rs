@@ -315,6 +315,10 @@ impl Driver {
                     self.events.push(event);
                 }
                 Output::HostsChanged => self.follow_hosts(),
+                Output::AggregateFormed { prefix } => {
+                    self.events.push(Event::AggregateFormed(prefix));
+                }
+                Output::AggregateGone { prefix } => self.events.push(Event::AggregateGone(prefix)),
                 Output::Synced { family } => self.events.push(Event::Synced(family)),
             }
         }

@@ -17,6 +17,10 @@ pub enum Event {
     RouteChanged(Route),
     /// No path heard from a peer leads to the prefix any longer.
     RouteWithdrawn(Prefix),
+    /// An aggregate is told from now on; see [`crate::speaker::Output::AggregateFormed`].
+    AggregateFormed(Prefix),
+    /// It is not told any longer.
+    AggregateGone(Prefix),
     /// A peer's session changed its state.
     PeerStateChanged {
         /// Whose.

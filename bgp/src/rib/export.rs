@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU8, NonZeroU32};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
@@ -14,8 +15,10 @@ use super::import::summarize;
 use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
-use crate::speaker::{NextHopMode, Reflection};
-use crate::wire::{self, Codec, Edit, Family, Marks, NextHop, PeerKind, PrivateEdit, Rewrite};
+use crate::speaker::{DefaultRoute, NextHopMode, Reflection};
+use crate::wire::{
+    self, Codec, Edit, Family, Marks, NextHop, Origin, PeerKind, Prefix, PrivateEdit, Rewrite,
+};
 
 /// All that decides what a peer is told, and in which bytes. Peers with equal policies share their
 /// messages; whatever a new setting changes must stand in here.
@@ -35,6 +38,9 @@ pub(crate) struct Policy {
     /// Our cluster, when we reflect.
     pub(crate) cluster_id: Option<Ipv4Addr>,
     pub(crate) filter: Lookup,
+    /// Aggregates of whose parts the peers are not told.
+    pub(crate) summaries: Arc<[Prefix]>,
+    pub(crate) default_route: DefaultRoute,
     /// The most prefixes of a family that the peers are told.
     pub(crate) max_advertised: Option<NonZeroU32>,
     /// How many paths of each prefix are told, where the codec allows more than one.
@@ -71,8 +77,27 @@ impl Policy {
         memo: &mut Memo,
         prefix: PrefixId,
     ) -> Option<Advert> {
+        if let Some(advert) = self.advertise_default(rib, prefix) {
+            return Some(advert);
+        }
         let path = *rib.best(prefix)?;
         self.advertise_path(rib, memo, prefix, path)
+    }
+
+    /// A default route that leads to us, for peers that are always told one.
+    fn advertise_default(&self, rib: &mut Rib, prefix: PrefixId) -> Option<Advert> {
+        let wanted = self.default_route == DefaultRoute::Originated
+            && self.codec.families.contains(prefix.family())
+            && rib.prefixes.prefix(prefix).len() == 0;
+        if !wanted {
+            return None;
+        }
+        let raw = wire::originated(Origin::Igp);
+        let block = Block { next_hop: None, summary: summarize(&raw), raw: &raw };
+        let own = rib.attributes.intern(block);
+        let attr = self.rewritten(rib, prefix.family(), (own, LOCAL), &[]);
+        rib.attributes.release(own);
+        Some(Advert { attr: attr?, source: LOCAL })
     }
 
     /// The same for peers that are told several paths, each with its identifier: the number of the
@@ -84,6 +109,9 @@ impl Policy {
         prefix: PrefixId,
     ) -> Vec<(u32, Advert)> {
         let mut adverts = Vec::new();
+        if let Some(advert) = self.advertise_default(rib, prefix) {
+            return vec![(u32::MAX, advert)];
+        }
         for id in rib.best_paths(prefix, usize::from(self.paths.get())) {
             let path = *rib.paths.get(id);
             if let Some(advert) = self.advertise_path(rib, memo, prefix, path) {
@@ -109,8 +137,12 @@ impl Policy {
         if source != LOCAL && !self.may_hear(neighbor, block) {
             return None;
         }
+        let told = rib.prefixes.prefix(prefix);
+        if self.is_summarized(told) {
+            return None;
+        }
         let subject = Subject {
-            prefix: rib.prefixes.prefix(prefix),
+            prefix: told,
             source: if source == LOCAL { Source::Local } else { Source::RemotePeers },
             interface: neighbor.interface.as_deref(),
             peer_kind: self.codec.peer,
@@ -121,13 +153,31 @@ impl Policy {
         if let Some(id) = memo.0.get(&key) {
             return Some(Advert { attr: rib.attributes.retain(*id), source });
         }
-        let next_hop = self.next_hop(block, prefix.family())?;
+        let attr = self.rewritten(rib, prefix.family(), (path.attr, source), operations)?;
+        memo.0.insert(key, attr);
+        Some(Advert { attr, source })
+    }
+
+    /// Whether an aggregate stands for a prefix.
+    fn is_summarized(&self, prefix: Prefix) -> bool {
+        let mut summaries = self.summaries.iter();
+        summaries.any(|summary| summary.len() < prefix.len() && summary.contains(prefix))
+    }
+
+    /// The attributes as they leave; the caller gets a use.
+    fn rewritten(
+        &self,
+        rib: &mut Rib,
+        family: Family,
+        (attr, source): (AttrId, PeerIndex),
+        operations: &[Operation],
+    ) -> Option<AttrId> {
+        let block = rib.attributes.get(attr);
+        let next_hop = self.next_hop(block, family)?;
         let mut raw = Vec::new();
         self.rewrite(rib, source, block, operations).apply(block.raw, &mut raw);
         let summary = summarize(&raw);
-        let attr = rib.attributes.intern(Block { next_hop: Some(next_hop), summary, raw: &raw });
-        memo.0.insert(key, attr);
-        Some(Advert { attr, source })
+        Some(rib.attributes.intern(Block { next_hop: Some(next_hop), summary, raw: &raw }))
     }
 
     /// Whether a path heard from `from` may be told to this group at all.

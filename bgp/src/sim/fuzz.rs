@@ -121,6 +121,8 @@ impl Player {
                 | Output::RouteWithdrawn { .. }
                 | Output::PeerStateChanged { .. }
                 | Output::HostsChanged
+                | Output::AggregateFormed { .. }
+                | Output::AggregateGone { .. }
                 | Output::Synced { .. } => {}
             }
         }

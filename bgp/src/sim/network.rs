@@ -322,7 +322,9 @@ impl Simulation {
                 Output::Transmit { conn } => self.transmit((number, conn)),
                 Output::Close { conn } => self.close((number, conn)),
                 // Nobody signs here.
-                Output::HostsChanged => {}
+                Output::HostsChanged
+                | Output::AggregateFormed { .. }
+                | Output::AggregateGone { .. } => {}
                 told @ (Output::RouteChanged(_)
                 | Output::RouteWithdrawn { .. }
                 | Output::PeerStateChanged { .. }
@@ -359,7 +361,9 @@ impl Simulation {
             Output::Connect { .. }
             | Output::Transmit { .. }
             | Output::Close { .. }
-            | Output::HostsChanged => {
+            | Output::HostsChanged
+            | Output::AggregateFormed { .. }
+            | Output::AggregateGone { .. } => {
                 unreachable!("the caller does these")
             }
         }

@@ -8,6 +8,7 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aggregate::Specifics;
 use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
 use super::limit::MaxPaths;
 use crate::bfd::{Reach, Timing};
@@ -68,6 +69,8 @@ pub struct Config {
     pub cluster_id: Option<Ipv4Addr>,
     /// The prefixes that we originate at start. [`super::Speaker::originate`] changes them later.
     pub originated: BTreeMap<Prefix, Originated>,
+    /// What is told in one instead of, or beside, many.
+    pub aggregates: BTreeMap<Prefix, Specifics>,
     /// Whether the edge is told the chosen routes. Counts only in [`super::Speaker::new`].
     pub chosen: Chosen,
 }
@@ -97,6 +100,7 @@ impl Config {
             own_ipv6: None,
             cluster_id: None,
             originated: BTreeMap::new(),
+            aggregates: BTreeMap::new(),
             chosen: Chosen::default(),
         }
     }
@@ -229,6 +233,8 @@ pub struct PeerConfig {
     pub max_paths: Option<MaxPaths>,
     /// The most prefixes per family that we tell the peer; the rest waits until there is room.
     pub max_advertised: Option<NonZeroU32>,
+    /// Whether the peer is told a default route.
+    pub default_route: DefaultRoute,
     /// RFC 7911 with this peer.
     pub add_path: AddPath,
     /// RFC 9494 with this peer: how long stale routes may be kept after the restart time, at most
@@ -270,6 +276,7 @@ impl PeerConfig {
             bfd: None,
             max_paths: None,
             max_advertised: None,
+            default_route: DefaultRoute::Ordinary,
             add_path: AddPath::default(),
             long_lived: None,
         }
@@ -287,6 +294,15 @@ impl PeerConfig {
     pub const fn is_unnumbered(&self) -> bool {
         self.address.is_unspecified()
     }
+}
+
+/// What a peer is told of 0.0.0.0/0 and ::/0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DefaultRoute {
+    /// The same as of any other prefix.
+    Ordinary,
+    /// That it leads to us, whatever the table and the filter say.
+    Originated,
 }
 
 /// Several paths for one prefix between two speakers (RFC 7911).

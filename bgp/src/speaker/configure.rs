@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
+use super::aggregate::Aggregates;
 use super::cause::{Cause, Fault};
 use super::restart::Restart;
 use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker, Timer};
@@ -37,6 +38,7 @@ impl Speaker {
             closing: BTreeMap::new(),
             next_conn: 0,
             groups: Groups::default(),
+            aggregates: Aggregates::default(),
             sweeps: VecDeque::new(),
             timers: Timers::new(),
             jitter: Jitter::new(seed),
@@ -89,6 +91,7 @@ impl Speaker {
                 self.begin_origination(prefix, &attributes);
             }
         }
+        self.follow_aggregates();
         self.after(now);
     }
 
@@ -324,6 +327,7 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         bfd: None,
         max_paths: None,
         max_advertised: None,
+        default_route: super::DefaultRoute::Ordinary,
         ..config.clone()
     };
     fixed(old) != fixed(new)

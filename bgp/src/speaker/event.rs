@@ -110,6 +110,17 @@ pub enum Output {
         /// Which.
         prefix: Prefix,
     },
+    /// There is a route to a part of an aggregate: it is told from now on, and what goes into it and
+    /// fits no part has to end here.
+    AggregateFormed {
+        /// Which.
+        prefix: Prefix,
+    },
+    /// No part of an aggregate is left.
+    AggregateGone {
+        /// Which.
+        prefix: Prefix,
+    },
     /// A peer's session changed its state.
     PeerStateChanged {
         /// Whose.

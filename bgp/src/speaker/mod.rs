@@ -12,6 +12,7 @@
 //! configure -+                                   +--> poll_timeout    when to call handle_timeout
 //! ```
 
+mod aggregate;
 mod as_rules;
 mod cause;
 mod config;
@@ -30,11 +31,12 @@ mod up_down;
 
 pub use crate::rib::best::{Ineligible, Step};
 pub use crate::session::State;
+pub use aggregate::Specifics;
 pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};
 pub use config::{
-    AddPath, Admin, Between, Chosen, Config, Dial, GracefulRestart, Multipath, NextHopMode,
-    Originated, Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart, Receive,
-    Reflection, Start, Ttl,
+    AddPath, Admin, Between, Chosen, Config, DefaultRoute, Dial, GracefulRestart, Multipath,
+    NextHopMode, Originated, Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart,
+    Receive, Reflection, Start, Ttl,
 };
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::{Arrival, Host};
@@ -60,6 +62,7 @@ use crate::session::collision::Direction;
 use crate::session::link::Outbox;
 use crate::session::timer::{Jitter, Timers};
 use crate::wire::{Family, MessageKind, Scratch};
+use aggregate::Aggregates;
 use restart::Restart;
 
 /// How many times more prefixes without paths are kept while peers wait to be told.
@@ -78,6 +81,7 @@ pub struct Speaker {
     next_conn: u64,
     rib: Rib,
     groups: Groups,
+    aggregates: Aggregates,
     sweeps: VecDeque<Sweep>,
     restart: Restart,
     timers: Timers<Timer>,
@@ -252,6 +256,9 @@ impl Speaker {
         self.check_synced(now);
         while let Some(prefix) = self.rib.best_changed.pop() {
             self.groups.mark(prefix);
+            if !self.aggregates.is_empty() {
+                self.contribute(prefix);
+            }
         }
         // While groups have something to say most orphans are still theirs, and peers come first.
         let (orphans, allowed) = (self.rib.orphans.len(), self.restart.orphans_allowed);

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU8;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cause::{Cause, Fault};
 use super::{
-    AsOverride, LocalAs, LocalAsMode, PathFailure, PeerConfig, PeerName, PeerRestart, Place,
-    Reflection, RemovePrivate, Speaker, Timer,
+    AsOverride, DefaultRoute, LocalAs, LocalAsMode, PathFailure, PeerConfig, PeerName, PeerRestart,
+    Place, Reflection, RemovePrivate, Speaker, Timer,
 };
 use crate::bfd::Fate;
 use crate::rib::Neighbor;
@@ -19,7 +20,7 @@ use crate::session::negotiate::Terms;
 use crate::session::state::{Event, State};
 use crate::session::{Peer, negotiate};
 use crate::wire::iana::capability;
-use crate::wire::{Cease, Codec, Family, FamilySet, NextHop, PrivateEdit};
+use crate::wire::{Cease, Codec, Family, FamilySet, NextHop, PeerKind, PrivateEdit};
 
 impl Speaker {
     /// A session has come up: its routes count from now on, and it is told ours.
@@ -203,6 +204,10 @@ impl Speaker {
     /// What decides what we tell the peer of this session.
     pub(super) fn policy(&mut self, at: Place) -> Option<Policy> {
         let own = self.local_address(at)?;
+        let default_route = self.peers.get(&at.peer)?.config.default_route;
+        if default_route == DefaultRoute::Originated {
+            self.prepare_default_routes();
+        }
         let peer = self.peers.get(&at.peer)?;
         let terms = peer.line(at.direction).link.as_ref()?.terms.as_ref()?;
         let (codec, theirs) = (terms.codec, terms.theirs.asn);
@@ -234,6 +239,11 @@ impl Speaker {
             reflection: self.reflection(peer),
             cluster_id: self.config.cluster_id,
             filter: self.rib.neighbor(at.peer).export.clone(),
+            summaries: match codec.peer {
+                PeerKind::External => self.summaries(),
+                PeerKind::Internal => Arc::default(),
+            },
+            default_route,
         })
     }
 

@@ -68,7 +68,7 @@ pub use notification::{Cease, Notification};
 pub use open::{HoldTime, Open};
 pub use pack::{AttributesTooLong, announce, end_of_rib, withdraw};
 pub use prefix::{InvalidPrefixLength, Prefix};
-pub use rewrite::{Edit, ListEdit, PrivateEdit, Reflection, Rewrite, originated};
+pub use rewrite::{Edit, ListEdit, PrivateEdit, Reflection, Rewrite, aggregated, originated};
 pub use route_refresh::{Refresh, RouteRefresh};
 pub use summary::{Marks, Summary};
 pub use update::Update;

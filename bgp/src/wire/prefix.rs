@@ -55,6 +55,12 @@ impl Prefix {
         Self::from_bits(family, bits, family.max_len())
     }
 
+    /// The prefix that holds every address of a family.
+    #[must_use]
+    pub fn default_of(family: Family) -> Self {
+        Self::from_bits(family, 0, 0)
+    }
+
     /// From left-aligned bits. `len` must already be within the family's size.
     #[expect(clippy::cast_possible_truncation, reason = "splits 128 bits into two halves")]
     #[inline]

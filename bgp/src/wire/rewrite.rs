@@ -362,6 +362,17 @@ fn put_list_with<const N: usize>(
     }
 }
 
+/// The canonical block of an aggregate that this speaker forms (RFC 4271 §9.2.2.2): no AS number of
+/// what it is made of is told, and it says so.
+#[must_use]
+pub fn aggregated(asn: u32, router_id: Ipv4Addr) -> Vec<u8> {
+    let mut block = originated(Origin::Igp);
+    attribute::emit(&mut block, flags::TRANSITIVE, code::ATOMIC_AGGREGATE, &[]);
+    let by = [asn.to_be_bytes(), router_id.octets()].concat();
+    attribute::emit(&mut block, flags::OPTIONAL | flags::TRANSITIVE, code::AGGREGATOR, &by);
+    block
+}
+
 /// The canonical block of a route that starts here: ORIGIN and an empty AS_PATH. A [`Rewrite`]
 /// adds the rest.
 #[must_use]

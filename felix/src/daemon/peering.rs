@@ -196,6 +196,16 @@ impl Daemon {
                 let places = self.routes.release(family);
                 self.pending.routes_at(places);
             }
+            Event::AggregateFormed(prefix) => {
+                info!(%prefix, "an aggregate is told");
+                let place = self.routes.aggregate(prefix.into());
+                self.pending.routes_at([place]);
+            }
+            Event::AggregateGone(prefix) => {
+                info!(%prefix, "an aggregate is not told any longer");
+                let place = self.routes.end_aggregate(prefix.into());
+                self.pending.routes_at([place]);
+            }
             // The speaker's own thread has logged it.
             Event::PeerStateChanged { peer, old, new, reason } => {
                 self.news.session(peer, (old, new), reason.as_deref());

@@ -83,6 +83,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         graceful_restart: GracefulRestart { start, ..GracefulRestart::default() },
         cluster_id: own.cluster_id,
         originated: originated(world, own, &settings),
+        aggregates: settings.speaker.aggregates.clone(),
         chosen: Chosen::Told,
     };
     let routing = Routing {

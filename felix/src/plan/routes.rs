@@ -25,12 +25,14 @@ fn is_circular(way: &Resolved, prefix: IpNet) -> bool {
 
 /// The routes that should be in the kernel, kept in step with the world and the speaker.
 ///
-/// Where two want the same place a pod wins over the node's own range, that over the way to a peer that was configured,
-/// and that over what was learned.
+/// Where two want the same place a pod wins over the node's own range, that over an aggregate, that over the way to a peer
+/// that was configured, and that over what was learned.
 #[derive(Debug, Default)]
 pub struct RoutePlan {
     /// Our pods and our ranges.
     own: Routes,
+    /// Aggregates that are told: what goes into them and fits no part ends here.
+    aggregates: Routes,
     /// What the speaker has chosen, where there is a way to it.
     learned: Routes,
     best: BTreeMap<IpNet, Learned>,
@@ -137,6 +139,21 @@ impl RoutePlan {
         self.find_way(prefix, ways)
     }
 
+    /// An aggregate is told from now on. Gives the place that may have changed.
+    pub fn aggregate(&mut self, prefix: IpNet) -> RouteKey {
+        let route = Route::blackhole(prefix);
+        let key = route.key();
+        self.aggregates.insert(key, route);
+        key
+    }
+
+    /// An aggregate is not told any longer. Gives the place that may have changed.
+    pub fn end_aggregate(&mut self, prefix: IpNet) -> RouteKey {
+        let key = Route::blackhole(prefix).key();
+        self.aggregates.remove(&key);
+        key
+    }
+
     /// Ways have changed. Gives the places that may have changed.
     pub fn follow_ways(&mut self, ways: &Ways) -> BTreeSet<RouteKey> {
         let mut places = self.follow_learned(ways);
@@ -160,8 +177,9 @@ impl RoutePlan {
 
     /// What should be in a place.
     pub fn desired(&self, key: &RouteKey) -> Option<&Route> {
+        let ours = self.own.get(key).or_else(|| self.aggregates.get(key));
         let of_peers = self.guided.get(key).or_else(|| self.learned.get(key));
-        self.own.get(key).or(of_peers).or_else(|| self.held.get(key))
+        ours.or(of_peers).or_else(|| self.held.get(key))
     }
 
     /// The routes that should lead to a prefix.
@@ -175,6 +193,7 @@ impl RoutePlan {
         let mut all = self.held.clone();
         all.extend(self.learned.iter().map(|(key, route)| (*key, route.clone())));
         all.extend(self.guided.iter().map(|(key, route)| (*key, route.clone())));
+        all.extend(self.aggregates.iter().map(|(key, route)| (*key, route.clone())));
         all.extend(self.own.iter().map(|(key, route)| (*key, route.clone())));
         all
     }

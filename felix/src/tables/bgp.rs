@@ -6,9 +6,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::rib::filter::{AnyCommunity, Filter, Otherwise};
 use ocicat_bgp::speaker::{
-    AddPath, AttributeSnapshot, Dial, EndedBy, Ineligible, LimitAction, LocalAs, LocalAsMode,
-    MaxPaths, MessageCounts, NextHopMode, Password, PathSnapshot, PeerConfig, PeerName,
-    PeerRestart, PeerSnapshot, Receive, Reflection, State, Step, Ttl, Verdict,
+    AddPath, AttributeSnapshot, DefaultRoute, Dial, EndedBy, Ineligible, LimitAction, LocalAs,
+    LocalAsMode, MaxPaths, MessageCounts, NextHopMode, Password, PathSnapshot, PeerConfig,
+    PeerName, PeerRestart, PeerSnapshot, Receive, Reflection, State, Step, Ttl, Verdict,
 };
 use ocicat_bgp::wire::{FamilySet, Prefix};
 
@@ -118,6 +118,7 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("own AS allowed", format!("{} times", config.allow_own_as)),
         ("most prefixes", or(config.max_paths.map(max_paths_text), "no limit")),
         ("most told", or(config.max_advertised.map(|most| most.to_string()), "no limit")),
+        ("default route", default_route_text(config.default_route).to_owned()),
         ("several paths", add_path_text(config.add_path)),
         ("stale paths kept", or(config.long_lived.map(seconds), "for the restart time")),
         ("import", filter_text(&config.import, &about.rules.import)),
@@ -140,6 +141,13 @@ fn where_text(config: &PeerConfig) -> String {
         Some(interface) if config.is_unnumbered() => format!("the router on {interface}"),
         Some(interface) => format!("{}%{interface}", config.address),
         None => config.address.to_string(),
+    }
+}
+
+const fn default_route_text(what: DefaultRoute) -> &'static str {
+    match what {
+        DefaultRoute::Ordinary => "told as any other",
+        DefaultRoute::Originated => "always told, by us",
     }
 }
 

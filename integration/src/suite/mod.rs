@@ -63,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         policy::TESTS,
         interop::NODE,
         interop::MATRIX,
+        interop::ORIGINATION,
         interop::PASSWORD,
         interop::REFLECTOR,
         interop::FABRIC,

@@ -24,7 +24,8 @@ use super::path::PeerIndex;
 use super::prefix::PrefixId;
 use super::queue::PrefixQueue;
 use super::slab::Column;
-use crate::wire::{self, Family, FamilySet};
+use crate::speaker::DefaultRoute;
+use crate::wire::{self, Family, FamilySet, Prefix};
 use batch::{Batch, Entry, Say};
 use ring::{Audience, Ring};
 use several::Several;
@@ -154,6 +155,11 @@ impl Group {
     fn mark_all(&mut self, rib: &Rib) {
         for family in self.policy.codec.families.iter() {
             rib.prefixes.ids(family, 0).for_each(|prefix| self.pending.push(prefix));
+            // A default route of our own making has no path in the table.
+            if self.policy.default_route == DefaultRoute::Originated {
+                let any = rib.prefixes.find(Prefix::default_of(family));
+                any.into_iter().for_each(|prefix| self.pending.push(prefix));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What speakers do together.
 
 mod add_path;
+mod aggregate;
 mod as_rules;
 mod basics;
 mod bfd;

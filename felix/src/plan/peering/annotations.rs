@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
-    AsOverride, Between, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths, Multipath, PeerConfig,
-    PeerRestart, Receive, RemoteAs, RemovePrivate, Ttl,
+    AsOverride, Between, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
+    Multipath, PeerConfig, PeerRestart, Receive, RemoteAs, RemovePrivate, Specifics, Ttl,
 };
 use ocicat_bgp::wire::{Family, FamilySet, HoldTime, Prefix};
 
@@ -35,6 +35,7 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     }),
     ("max-prefixes", |text, peer| set(&mut peer.max_paths, max_paths(text).map(Some))),
     ("max-advertised", |text, peer| set(&mut peer.max_advertised, count(text).map(Some))),
+    ("default-originate", |text, peer| set(&mut peer.default_route, default_route(text))),
     ("families", |text, peer| set(&mut peer.families, families(text))),
     ("multihop", |text, peer| set(&mut peer.ttl, hops(text).map(Ttl::Multihop))),
     ("graceful-restart", |text, peer| set(&mut peer.graceful_restart, restart(text))),
@@ -83,21 +84,25 @@ const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
         speaker.multipath = Multipath { ebgp, ibgp, ..speaker.multipath };
         Ok(())
     }),
+    ("aggregates", |text, speaker| set(&mut speaker.aggregates, aggregates(text))),
     ("multipath-between", |text, speaker| set(&mut speaker.multipath.between, between(text))),
 ];
 
 /// What annotations say of the speaker as a whole.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct SpeakerKnobs {
     /// What an eBGP peer without filters may tell and hear (RFC 8212).
     pub(super) unfiltered: Unfiltered,
     /// How many equal paths may carry a prefix.
     pub(super) multipath: Multipath,
+    /// What is told in one.
+    pub(super) aggregates: BTreeMap<Prefix, Specifics>,
 }
 
 impl Default for SpeakerKnobs {
     fn default() -> Self {
-        Self { unfiltered: Unfiltered::Passes, multipath: Multipath::default() }
+        let (unfiltered, multipath) = (Unfiltered::Passes, Multipath::default());
+        Self { unfiltered, multipath, aggregates: BTreeMap::new() }
     }
 }
 
@@ -284,6 +289,25 @@ fn max_paths(text: &str) -> Result<MaxPaths, String> {
     Ok(MaxPaths { limit, then })
 }
 
+fn default_route(text: &str) -> Result<DefaultRoute, String> {
+    Ok(if is_true(text)? { DefaultRoute::Originated } else { DefaultRoute::Ordinary })
+}
+
+/// `10.65.0.0/16`, `10.65.0.0/16 summary-only, fd00:65::/32`.
+fn aggregates(text: &str) -> Result<BTreeMap<Prefix, Specifics>, String> {
+    let aggregate = |part: &str| {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        match words[..] {
+            [cidr] => Ok((range(cidr)?, Specifics::Told)),
+            [cidr, "summary-only"] => Ok((range(cidr)?, Specifics::Hidden)),
+            _ => {
+                Err(format!("{text:?} is not a list of CIDRs, each alone or with \"summary-only\""))
+            }
+        }
+    };
+    text.split(',').map(aggregate).collect()
+}
+
 /// `eth0`, `eth0, eth1`: names that the kernel could give.
 fn interfaces(text: &str) -> Result<Vec<Arc<str>>, String> {
     let name = |name: &str| {
@@ -365,6 +389,7 @@ mod tests {
             ("as-override", "true"),
             ("remove-private-as", "replace"),
             ("families", "ipv6"),
+            ("default-originate", "true"),
             ("multihop", "3"),
             ("graceful-restart", "off"),
             ("local-as-mode", "prepend"),
@@ -383,6 +408,7 @@ mod tests {
             (Receive::Several, NonZeroU8::new(4))
         );
         assert_eq!(peer.as_override, AsOverride::Replace);
+        assert_eq!(peer.default_route, DefaultRoute::Originated);
         assert_eq!(peer.remove_private, RemovePrivate::Replace);
         assert_eq!(peer.local_as.map(|local_as| local_as.mode), Some(LocalAsMode::Prepend));
         assert!(peer.families.contains(Family::Ipv6) && !peer.families.contains(Family::Ipv4));
@@ -413,6 +439,7 @@ mod tests {
             ("remote-as", "0"),
             ("listen-range", "10.0.0.0"),
             ("listen-limit", "0"),
+            ("aggregates", "10.65.0.0/16"),
             ("hold-tiem", "9s"),
         ] {
             let (peer, problems) = read(&[(name, text)]);
@@ -423,6 +450,16 @@ mod tests {
                 problem.starts_with(&start) && problem.contains(&format!("{text:?}")),
                 "{problem}"
             );
+        }
+    }
+
+    #[test]
+    fn aggregates_are_a_list() {
+        let read = aggregates("10.65.1.0/16, fd00:65::/32 summary-only").unwrap();
+        let read: Vec<String> = read.iter().map(|(p, s)| format!("{p} {s:?}")).collect();
+        assert_eq!(read, ["10.65.0.0/16 Told", "fd00:65::/32 Hidden"]);
+        for wrong in ["", "10.65.0.0/16,", "10.65.0.0/16 hidden", "10.65.0.0"] {
+            assert!(aggregates(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -6,6 +6,7 @@ mod exchange;
 mod fabric;
 mod matrix;
 mod node;
+mod origination;
 mod password;
 mod reflector;
 mod restarts;
@@ -26,6 +27,7 @@ pub(super) use matrix::not_applicable;
 
 pub(super) const MATRIX: &[Test] = matrix::TESTS;
 pub(super) const NODE: &[Test] = node::TESTS;
+pub(super) const ORIGINATION: &[Test] = origination::TESTS;
 pub(super) const PASSWORD: &[Test] = password::TESTS;
 pub(super) const REFLECTOR: &[Test] = reflector::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
