@@ -42,7 +42,8 @@
 //! | 5881 single hop | done | [`bfd`] | a session is bound to the peer's address beside its discriminator |
 //! | 5882 use of BFD | done | [`bfd`], `speaker::up_down` | §4.1: BGP does not wait for BFD; §8: AdminDown is said for 40 ms, not for a detection time |
 //! | 5883 multihop | done | [`bfd`] | without authentication, which §6 asks for across networks of others |
-//! | 5065, 9234 | not | | |
+//! | 9234 roles | done | `speaker::role`, `session::negotiate`, `rib::import`, `rib::export` | where asked for |
+//! | 5065 confederations | not | | |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
 //! waits only after errors; after a lost connection or a Cease the peer may come back at once, and we

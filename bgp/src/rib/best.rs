@@ -71,6 +71,8 @@ pub enum Ineligible {
     ReflectionLoop,
     /// The next hop is our own address (RFC 4271 §5.1.3).
     OwnNextHop,
+    /// It was meant for customers of another AS (RFC 9234 §5).
+    RouteLeak,
     /// The node has no way to the next hop (RFC 4271 §9.1.2).
     UnreachableNextHop,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Ineligible {
             Self::AsLoop => "own AS in the AS path",
             Self::ReflectionLoop => "reflected back to us",
             Self::OwnNextHop => "the next hop is this node",
+            Self::RouteLeak => "leaked: meant for customers only",
             Self::UnreachableNextHop => "the next hop cannot be reached",
         })
     }

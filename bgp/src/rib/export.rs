@@ -15,7 +15,7 @@ use super::import::summarize;
 use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
-use crate::speaker::{DefaultRoute, NextHopMode, Reflection};
+use crate::speaker::{DefaultRoute, NextHopMode, Reflection, Role};
 use crate::wire::{
     self, Codec, Edit, Family, Marks, NextHop, Origin, PeerKind, Prefix, PrivateEdit, Rewrite,
 };
@@ -38,6 +38,8 @@ pub(crate) struct Policy {
     /// Our cluster, when we reflect.
     pub(crate) cluster_id: Option<Ipv4Addr>,
     pub(crate) filter: Lookup,
+    /// What we are to external peers (RFC 9234).
+    pub(crate) role: Option<Role>,
     /// Aggregates of whose parts the peers are not told.
     pub(crate) summaries: Arc<[Prefix]>,
     pub(crate) default_route: DefaultRoute,
@@ -186,6 +188,11 @@ impl Policy {
         if marks.contains(Marks::NO_ADVERTISE) {
             return false; // RFC 1997
         }
+        // RFC 9234 §5: what came from above goes down only.
+        let marked = || block.attributes().only_to_customer().is_some();
+        if self.role.is_some_and(Role::withholds_marked) && marked() {
+            return false;
+        }
         // RFC 9494 §4.3: who does not know the mark would take the path for a good one.
         if marks.contains(Marks::LLGR_STALE) && self.long_lived == LongLived::Unknown {
             return false;
@@ -247,6 +254,12 @@ impl Policy {
         operations.iter().for_each(|operation| operation.amend(&mut rewrite));
         if self.codec.peer == PeerKind::External {
             rewrite.prepend.splice(0..0, self.own_as.iter().copied()); // RFC 4271 §5.1.2
+            let unmarked = block.attributes().only_to_customer().is_none();
+            if unmarked && self.role.is_some_and(Role::marks) {
+                // RFC 9234 §5.
+                let shown = self.own_as.first().copied();
+                rewrite.only_to_customer = shown.map_or(Edit::Keep, Edit::Set);
+            }
         }
         rewrite
     }

@@ -52,7 +52,10 @@ impl Import {
         // An AS between us and an external peer that is only for show (local-as).
         let prepend = neighbor.prepend.filter(|_| neighbor.kind == PeerKind::External);
         let stale = self.age == Age::LongLivedStale;
-        if operations.is_empty() && !leaving && !stale && prepend.is_none() {
+        // RFC 9234 §5: what comes from above is marked, if the peer has not done so.
+        let from_above = neighbor.role.filter(|(role, _)| role.receives_from_above());
+        let mark = from_above.filter(|_| block.attributes().only_to_customer().is_none());
+        if operations.is_empty() && !leaving && !stale && prepend.is_none() && mark.is_none() {
             return Ok(self.received);
         }
         if let Some((_, id)) = self.changed.iter().find(|(done, _)| done == operations) {
@@ -67,6 +70,7 @@ impl Import {
             rewrite.communities.add.push(iana::community::LLGR_STALE);
         }
         rewrite.prepend.extend(prepend);
+        rewrite.only_to_customer = mark.map_or(Edit::Keep, |(_, remote_as)| Edit::Set(remote_as));
         let operations = operations.to_vec();
         let id = rewritten(attributes, self.received, &rewrite);
         self.changed.push((operations, id));
@@ -147,7 +151,12 @@ fn barred(rib: &Rib, neighbor: &Neighbor, block: Block<'_>) -> Option<Ineligible
         || rib.cluster_id.is_some_and(|own| attributes.cluster_list().any(|id| id == own));
     let to_us = neighbor.own_address.is_some()
         && block.next_hop.map(crate::wire::NextHop::addr) == neighbor.own_address;
-    if own > usize::from(neighbor.allow_own_as) {
+    let leaked = neighbor.role.is_some_and(|(role, remote_as)| {
+        attributes.only_to_customer().is_some_and(|mark| role.is_leak(mark, remote_as))
+    });
+    if leaked {
+        Some(Ineligible::RouteLeak)
+    } else if own > usize::from(neighbor.allow_own_as) {
         Some(Ineligible::AsLoop)
     } else if reflected {
         Some(Ineligible::ReflectionLoop)

@@ -27,7 +27,7 @@ pub(crate) mod sweep;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::speaker::{Chosen, Reflection};
+use crate::speaker::{Chosen, Reflection, Role};
 use crate::wire::{Family, FamilySet, Marks, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
 use best::{Contender, Ineligible, Limits, Outcome, Source};
@@ -50,6 +50,8 @@ pub(crate) struct Neighbor {
     /// Put before the paths that the peer tells.
     pub(crate) prepend: Option<u32>,
     pub(crate) allow_own_as: u8,
+    /// What we are to an external peer (RFC 9234), and its AS number while there is a session.
+    pub(crate) role: Option<(Role, u32)>,
     pub(crate) reflection: Reflection,
     pub(crate) interface: Option<Arc<str>>,
     pub(crate) import: Lookup,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::collision::Identity;
-use crate::speaker::{LocalAs, PeerConfig, PeerRestart, Receive};
+use crate::speaker::{LocalAs, PeerConfig, PeerRestart, PeerRole, Receive, SilentPeer};
 use crate::wire::capability::{
     AddPathMode, Forwarding, GracefulRestart, LongLivedFamily, NotificationSupport, RestartState,
     STALE_SECS_MAX,
@@ -85,6 +85,10 @@ pub(crate) fn our_open(
     forwarding: Forwarding,
 ) -> Open {
     let mut capabilities: Vec<_> = config.families.iter().map(Capability::family).collect();
+    // RFC 9234 §4.1: never within an AS.
+    let external = config.remote_as.expected_kind(ours.asn) == PeerKind::External;
+    let role = config.role.filter(|_| external);
+    capabilities.extend(role.map(|role| Capability::Role(role.role.octet())));
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::EnhancedRouteRefresh);
     capabilities.push(Capability::ExtendedMessage);
@@ -172,6 +176,9 @@ pub(crate) fn agree(
         let text = format!("the peer has our own BGP Identifier {}", theirs.router_id);
         return Err(unacceptable(open_error::BAD_BGP_IDENTIFIER, text));
     }
+    if kind == PeerKind::External {
+        check_roles(config, theirs)?;
+    }
     let families = offered(theirs).intersection(config.families);
     if families.is_empty() {
         let text = format!("no common family: we offer {:?}", config.families);
@@ -198,6 +205,28 @@ pub(crate) fn agree(
             (PeerRestart::Enabled { .. } | PeerRestart::Disabled, _) => Vec::new(),
         },
     })
+}
+
+/// RFC 9234 §4.2.
+fn check_roles(config: &PeerConfig, theirs: &Open) -> Result<(), Unacceptable> {
+    let Some(PeerRole { role, silent }) = config.role else { return Ok(()) };
+    let named = |capability: &Capability| {
+        if let Capability::Role(role) = capability { Some(*role) } else { None }
+    };
+    let mut said = theirs.capabilities.iter().filter_map(named).peekable();
+    if said.peek().is_none() && silent == SilentPeer::Refused {
+        let text = format!("the peer does not say its role; we are its {role}");
+        return Err(unacceptable(open_error::ROLE_MISMATCH, text));
+    }
+    let wanted = role.counterpart();
+    match said.find(|said| *said != wanted.octet()) {
+        None => Ok(()),
+        Some(other) => {
+            let text =
+                format!("the peer's role is {other} (RFC 9234), not {wanted}: we are its {role}");
+            Err(unacceptable(open_error::ROLE_MISMATCH, text))
+        }
+    }
 }
 
 /// RFC 4760 §8: without the capability, a speaker does IPv4 unicast only.

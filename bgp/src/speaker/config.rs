@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::aggregate::Specifics;
 use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
 use super::limit::MaxPaths;
+use super::role::PeerRole;
 use crate::bfd::{Reach, Timing};
 use crate::rib::filter::Filter;
 use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
@@ -233,6 +234,8 @@ pub struct PeerConfig {
     pub max_paths: Option<MaxPaths>,
     /// The most prefixes per family that we tell the peer; the rest waits until there is room.
     pub max_advertised: Option<NonZeroU32>,
+    /// RFC 9234: what we are to the peer. Only eBGP.
+    pub role: Option<PeerRole>,
     /// Whether the peer is told a default route.
     pub default_route: DefaultRoute,
     /// RFC 7911 with this peer.
@@ -276,6 +279,7 @@ impl PeerConfig {
             bfd: None,
             max_paths: None,
             max_advertised: None,
+            role: None,
             default_route: DefaultRoute::Ordinary,
             add_path: AddPath::default(),
             long_lived: None,

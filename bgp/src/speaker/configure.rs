@@ -348,6 +348,7 @@ fn ourselves(config: &Config) -> Neighbor {
         local_as: config.local_as.get(),
         prepend: None,
         allow_own_as: 0,
+        role: None,
         reflection: Reflection::NonClient,
         interface: None,
         import: (&Filter::accept_all()).into(),

@@ -26,6 +26,7 @@ mod look;
 mod receive;
 mod refresh;
 mod restart;
+mod role;
 mod snapshot;
 mod up_down;
 
@@ -41,6 +42,7 @@ pub use config::{
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::{Arrival, Host};
 pub use limit::{LimitAction, MaxPaths};
+pub use role::{PeerRole, Role, SilentPeer};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
     PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,

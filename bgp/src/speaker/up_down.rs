@@ -53,10 +53,12 @@ impl Speaker {
         }
         peer.refresh_wanted = FamilySet::EMPTY;
         peer.over_limit = FamilySet::EMPTY;
+        let role = peer.config.role.map(|role| (role.role, terms.theirs.asn));
         let neighbor = self.rib.neighbor_mut(index);
         neighbor.kind = terms.codec.peer;
         neighbor.router_id = terms.theirs.router_id;
         neighbor.own_address = own_address;
+        neighbor.role = role.filter(|_| terms.codec.peer == PeerKind::External);
         self.keep_preserved(now, index, &terms);
         if let Some(policy) = self.policy(at) {
             self.groups.join(&self.rib, index, policy);
@@ -239,6 +241,7 @@ impl Speaker {
             reflection: self.reflection(peer),
             cluster_id: self.config.cluster_id,
             filter: self.rib.neighbor(at.peer).export.clone(),
+            role: self.rib.neighbor(at.peer).role.map(|(role, _)| role),
             summaries: match codec.peer {
                 PeerKind::External => self.summaries(),
                 PeerKind::Internal => Arc::default(),
@@ -296,6 +299,7 @@ impl Speaker {
                 | None => None,
             },
             allow_own_as: config.allow_own_as,
+            role: before.and_then(|before| before.role),
             reflection: self.reflection(peer),
             interface: config.interface.clone(),
             import: ready(before.map(|before| &before.import), &config.import),

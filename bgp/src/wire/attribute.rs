@@ -233,6 +233,12 @@ impl<'a> Attributes<'a> {
         self.words(code::LARGE_COMMUNITIES).map(LargeCommunity::from_octets)
     }
 
+    /// ONLY_TO_CUSTOMER (RFC 9234 §5).
+    #[must_use]
+    pub fn only_to_customer(&self) -> Option<u32> {
+        self.number(code::ONLY_TO_CUSTOMER)
+    }
+
     /// ORIGINATOR_ID.
     #[must_use]
     pub fn originator_id(self) -> Option<Ipv4Addr> {

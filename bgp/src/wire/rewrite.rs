@@ -137,6 +137,8 @@ pub struct Rewrite {
     pub communities: ListEdit<u32>,
     /// LARGE_COMMUNITIES.
     pub large_communities: ListEdit<LargeCommunity>,
+    /// ONLY_TO_CUSTOMER (RFC 9234 §5).
+    pub only_to_customer: Edit<u32>,
     /// Set when the route is reflected.
     pub reflection: Option<Reflection>,
     /// How wide AS numbers are at the peer.
@@ -157,6 +159,7 @@ impl Rewrite {
             local_pref: Edit::Keep,
             communities: ListEdit::default(),
             large_communities: ListEdit::default(),
+            only_to_customer: Edit::Keep,
             reflection: None,
             asn_width: AsnWidth::Four,
         }
@@ -204,6 +207,9 @@ impl Rewrite {
             code::AS4_PATH => self.put_as4_path(block, out),
             code::AS4_AGGREGATOR => self.put_as4_aggregator(block, out),
             code::LARGE_COMMUNITIES => self.put_large(old, out),
+            code::ONLY_TO_CUSTOMER => {
+                put_number(out, turn, self.only_to_customer.apply(number));
+            }
             _ => {}
         }
     }
@@ -317,7 +323,7 @@ impl Rewrite {
 }
 
 /// The places in the order of type codes where a rewrite may add or change something.
-const TURNS: [u8; 12] = [
+const TURNS: [u8; 13] = [
     code::ORIGIN,
     code::AS_PATH,
     code::MULTI_EXIT_DISC,
@@ -330,6 +336,7 @@ const TURNS: [u8; 12] = [
     code::AS4_PATH,
     code::AS4_AGGREGATOR,
     code::LARGE_COMMUNITIES,
+    code::ONLY_TO_CUSTOMER,
 ];
 
 fn put_number(out: &mut Vec<u8>, code: u8, number: Option<u32>) {

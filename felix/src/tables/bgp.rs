@@ -118,6 +118,7 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("own AS allowed", format!("{} times", config.allow_own_as)),
         ("most prefixes", or(config.max_paths.map(max_paths_text), "no limit")),
         ("most told", or(config.max_advertised.map(|most| most.to_string()), "no limit")),
+        ("role", or(config.role.map(|role| format!("we are its {}", role.role)), "none")),
         ("default route", default_route_text(config.default_route).to_owned()),
         ("several paths", add_path_text(config.add_path)),
         ("stale paths kept", or(config.long_lived.map(seconds), "for the restart time")),
@@ -352,6 +353,9 @@ fn rejected(why: Ineligible, path: &PathSnapshot, rule: Option<&str>) -> String 
             "rejected: it was reflected back to us (RFC 4456 §8)".to_owned()
         }
         (Ineligible::OwnNextHop, _) => "rejected: its next hop is this node".to_owned(),
+        (Ineligible::RouteLeak, _) => {
+            "rejected: it leaked, as it was meant for customers only (RFC 9234 §5)".to_owned()
+        }
         (Ineligible::UnreachableNextHop, _) => format!(
             "not chosen: the kernel has no way to its next hop{}",
             path.next_hop.as_ref().map(|hop| format!(" {}", hop.address)).unwrap_or_default()

@@ -13,6 +13,7 @@ mod long_lived;
 mod oracle;
 mod refresh;
 mod restart;
+mod roles;
 mod sessions;
 mod topology;
 

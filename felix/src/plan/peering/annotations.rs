@@ -13,7 +13,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
     AsOverride, Between, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
-    Multipath, PeerConfig, PeerRestart, Receive, RemoteAs, RemovePrivate, Specifics, Ttl,
+    Multipath, PeerConfig, PeerRestart, PeerRole, Receive, RemoteAs, RemovePrivate, Role,
+    SilentPeer, Specifics, Ttl,
 };
 use ocicat_bgp::wire::{Family, FamilySet, HoldTime, Prefix};
 
@@ -36,6 +37,7 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("max-prefixes", |text, peer| set(&mut peer.max_paths, max_paths(text).map(Some))),
     ("max-advertised", |text, peer| set(&mut peer.max_advertised, count(text).map(Some))),
     ("default-originate", |text, peer| set(&mut peer.default_route, default_route(text))),
+    ("role", |text, peer| set(&mut peer.role, role(text).map(Some))),
     ("families", |text, peer| set(&mut peer.families, families(text))),
     ("multihop", |text, peer| set(&mut peer.ttl, hops(text).map(Ttl::Multihop))),
     ("graceful-restart", |text, peer| set(&mut peer.graceful_restart, restart(text))),
@@ -289,6 +291,29 @@ fn max_paths(text: &str) -> Result<MaxPaths, String> {
     Ok(MaxPaths { limit, then })
 }
 
+/// `customer`, `customer strict`.
+fn role(text: &str) -> Result<PeerRole, String> {
+    let wrong = || {
+        format!(
+            "{text:?} is not \"provider\", \"customer\", \"peer\", \"route-server\" or \"route-server-client\", alone or with \"strict\""
+        )
+    };
+    let (name, silent) = match text.split_once(' ') {
+        None => (text, SilentPeer::Accepted),
+        Some((name, "strict")) => (name, SilentPeer::Refused),
+        Some(_) => return Err(wrong()),
+    };
+    let role = match name {
+        "provider" => Role::Provider,
+        "customer" => Role::Customer,
+        "peer" => Role::Peer,
+        "route-server" => Role::RouteServer,
+        "route-server-client" => Role::RouteServerClient,
+        _ => return Err(wrong()),
+    };
+    Ok(PeerRole { role, silent })
+}
+
 fn default_route(text: &str) -> Result<DefaultRoute, String> {
     Ok(if is_true(text)? { DefaultRoute::Originated } else { DefaultRoute::Ordinary })
 }
@@ -390,6 +415,7 @@ mod tests {
             ("remove-private-as", "replace"),
             ("families", "ipv6"),
             ("default-originate", "true"),
+            ("role", "customer strict"),
             ("multihop", "3"),
             ("graceful-restart", "off"),
             ("local-as-mode", "prepend"),
@@ -409,6 +435,8 @@ mod tests {
         );
         assert_eq!(peer.as_override, AsOverride::Replace);
         assert_eq!(peer.default_route, DefaultRoute::Originated);
+        let role = PeerRole { role: Role::Customer, silent: SilentPeer::Refused };
+        assert_eq!(peer.role, Some(role));
         assert_eq!(peer.remove_private, RemovePrivate::Replace);
         assert_eq!(peer.local_as.map(|local_as| local_as.mode), Some(LocalAsMode::Prepend));
         assert!(peer.families.contains(Family::Ipv6) && !peer.families.contains(Family::Ipv4));
@@ -426,6 +454,7 @@ mod tests {
             ("passive", "yes"),
             ("max-prefixes", "0"),
             ("families", "ipv5"),
+            ("role", "customer maybe"),
             ("multihop", "256"),
             ("graceful-restart", ""),
             ("local-as-mode", "between"),
