@@ -7,6 +7,7 @@ mod bench;
 mod binaries;
 mod demo;
 mod fib;
+mod fuzz;
 mod kubernetes;
 mod lab;
 mod matrix;
@@ -65,6 +66,14 @@ enum Command {
     Bench {
         #[command(subcommand)]
         subject: bench::Subject,
+    },
+    /// Fuzz the parsers and whole sessions, guided by coverage; the inputs that were of use are kept.
+    Fuzz {
+        /// One of message, attributes, nlri, bfd, sessions; all otherwise.
+        target: Option<String>,
+        /// How long in all, in seconds.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
     },
     /// A shell on a machine of a kept lab: a node, tor, client, or a pod as NAMESPACE/NAME.
     Shell { machine: String },
@@ -134,6 +143,9 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::BgpTester => {
             bench::run_tester()?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Fuzz { target, seconds } => {
+            fuzz::run(target.as_deref(), Duration::from_secs(seconds))
         }
         Command::Shell { machine } => visit::shell(&machine),
         Command::Probe { from, to } => visit::probe(&from, &to),

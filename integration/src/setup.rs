@@ -114,7 +114,7 @@ pub(crate) fn cargo_deny(progress: &Progress) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn cache_directory() -> Result<PathBuf> {
+pub(crate) fn cache_directory() -> Result<PathBuf> {
     let base = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
         (Some(cache), _) => PathBuf::from(cache),
         (None, Some(home)) => Path::new(&home).join(".cache"),

@@ -1,10 +1,12 @@
 //! `cargo lab test`: every test of the workspace behind one command, counted in its last line.
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use crate::binaries::{Binaries, Profile};
+use crate::fuzz::{self, Fuzzer};
 use crate::progress::{Mark, Progress, format_duration};
 use crate::run::{Kept, sweep};
 use crate::supervise::{End, supervise};
@@ -67,7 +69,28 @@ fn workspace_checks(progress: &Progress, tally: &mut Tally) -> Result<()> {
         tally,
         &format!("{} --config .deny.toml check bans licenses sources", deny.display()),
     )?;
+    fuzz_briefly(progress, tally)?;
     unit_tests(progress, tally)
+}
+
+/// A few seconds of each fuzz target; `cargo lab fuzz` takes its time.
+fn fuzz_briefly(progress: &Progress, tally: &mut Tally) -> Result<()> {
+    let fuzzer = Fuzzer::build(progress)?;
+    for target in fuzz::TARGETS {
+        let outcome = fuzzer.run(target, Duration::from_secs(8));
+        let passed = outcome.is_ok();
+        let text = outcome.unwrap_or_else(|finding| format!("{finding:#}"));
+        println!(
+            "{} fuzz {target}: {text}",
+            progress.mark(if passed { Mark::Good } else { Mark::Bad })
+        );
+        if passed {
+            tally.passed += 1;
+        } else {
+            tally.failed.push(format!("fuzz {target}"));
+        }
+    }
+    Ok(())
 }
 
 /// A check of the whole workspace counts as one test.

@@ -36,27 +36,20 @@ impl Scratch {
         block.reserve(list.len());
         for slot in slots.iter() {
             let value = &list[slot.start..slot.start + slot.len];
+            let flags = slot.canonical_flags();
             match (slot.code, codec.asn_width) {
                 (code::AS_PATH, AsnWidth::Two) => {
                     let path = as_path::merge(value, old.as4_path);
                     let mut wide = Vec::with_capacity(2 * value.len());
                     as_path::put_sequence(&mut wide, &path, AsnWidth::Four);
-                    attribute::emit(block, slot.flags, slot.code, &wide);
+                    attribute::emit(block, flags, slot.code, &wide);
                 }
                 (code::AGGREGATOR, AsnWidth::Two) => {
                     let wide = [&[0, 0], value].concat();
-                    attribute::emit(
-                        block,
-                        slot.flags,
-                        slot.code,
-                        old.as4_aggregator.unwrap_or(&wide),
-                    );
+                    let value = old.as4_aggregator.unwrap_or(&wide);
+                    attribute::emit(block, flags, slot.code, value);
                 }
-                _ => {
-                    let known = attribute::class(slot.code).is_some();
-                    let partial = if known { 0 } else { flags::PARTIAL };
-                    attribute::emit(block, slot.flags | partial, slot.code, value);
-                }
+                _ => attribute::emit(block, flags, slot.code, value),
             }
         }
     }
@@ -69,6 +62,18 @@ pub(super) struct Slot {
     pub(super) flags: u8,
     pub(super) start: usize,
     pub(super) len: usize,
+}
+
+impl Slot {
+    /// RFC 4271 §4.3: only an optional transitive attribute can be partial, and one that we do not
+    /// know is, from here on. What a peer says otherwise is not passed on.
+    fn canonical_flags(self) -> u8 {
+        match attribute::class(self.code) {
+            None => self.flags | flags::PARTIAL,
+            Some(flags::CLASS) => flags::CLASS | self.flags & flags::PARTIAL,
+            Some(class) => class,
+        }
+    }
 }
 
 /// AS4_PATH and AS4_AGGREGATOR of an old peer.

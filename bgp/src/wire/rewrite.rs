@@ -207,9 +207,10 @@ impl Rewrite {
             code::AS4_PATH => self.put_as4_path(block, out),
             code::AS4_AGGREGATOR => self.put_as4_aggregator(block, out),
             code::LARGE_COMMUNITIES => self.put_large(old, out),
-            code::ONLY_TO_CUSTOMER => {
-                put_number(out, turn, self.only_to_customer.apply(number));
-            }
+            code::ONLY_TO_CUSTOMER => match (self.only_to_customer, old) {
+                (Edit::Keep, Some(old)) => self.copy(old, out),
+                (edit, _) => put_number(out, turn, edit.apply(number)),
+            },
             _ => {}
         }
     }

@@ -96,8 +96,26 @@ fn order_and_length_form_do_not_change_the_canonical_block() {
         "18 0a0102",
     );
     let (seen, ..) = take_apart(&shuffled, &modern(PeerKind::External));
-    let expected = "60 01 01 00 40 02 0a 02 02 0000fde9 fa56ea00 80 04 04 00000064";
+    let expected = "40 01 01 00 40 02 0a 02 02 0000fde9 fa56ea00 80 04 04 00000064";
     assert_eq!(seen.block, hex(expected));
+}
+
+/// Found by the fuzzer: a well-known attribute with the partial bit went on as it came.
+#[test]
+fn only_optional_transitive_attributes_stay_partial() {
+    let list = |path: &str, communities: &str| {
+        format!("40 01 01 00 {path} 02 00 40 03 04 0a000001 {communities} 08 04 fde80001")
+    };
+    let block = |attributes: &str| {
+        let codec = modern(PeerKind::External);
+        let bytes = update("", attributes, "18 c00002");
+        let Message::Update(update) = parse(&bytes, &codec).unwrap() else { panic!("an UPDATE") };
+        let mut scratch = Scratch::default();
+        let _verdict = check(&update, &codec, &mut scratch);
+        scratch.block().to_vec()
+    };
+    assert_eq!(block(&list("60", "c0")), block(&list("40", "c0")));
+    assert_ne!(block(&list("40", "e0")), block(&list("40", "c0")));
 }
 
 #[test]
