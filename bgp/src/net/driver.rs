@@ -483,11 +483,14 @@ async fn sleep_until(deadline: Option<Instant>) {
 fn log_state(event: &Event) {
     let Event::PeerStateChanged { peer, old, new, reason } = event else { return };
     let text = reason.as_ref().map_or("", |reason| reason.text.as_str());
-    let notified = reason.as_ref().is_some_and(|reason| reason.code.is_some());
+    let code = reason.as_ref().and_then(|reason| reason.code);
+    let notified = code.is_some();
+    // As routers write it: code/subcode of the NOTIFICATION (RFC 4271 §4.5).
+    let code = code.map(|(code, subcode)| format!("{code}/{subcode}"));
     match (old, new) {
         (_, State::Established) => tracing::info!(%peer, "BGP session up"),
-        (State::Established, _) => tracing::warn!(%peer, reason = text, "BGP session down"),
-        _ if notified => tracing::warn!(%peer, reason = text, "BGP session refused"),
+        (State::Established, _) => tracing::warn!(%peer, code, reason = text, "BGP session down"),
+        _ if notified => tracing::warn!(%peer, code, reason = text, "BGP session refused"),
         _ => tracing::debug!(%peer, ?old, ?new, reason = text, "BGP session"),
     }
 }

@@ -4,7 +4,7 @@
 //! in the [`Scratch`] the canonical block (see [`super::attribute`]), ready for interning. The
 //! rules are those of RFC 7606; what each error costs stands in [`super::error`].
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use nom::Parser;
 use nom::bytes::complete::take;
@@ -207,7 +207,9 @@ impl<'a, 'c> Walk<'a, 'c> {
                 summary.first_as = first;
             }
             code::NEXT_HOP => {
-                self.checked.next_hop = Some(host(exact(found)?.into())?);
+                let next_hop = Ipv4Addr::from(exact::<4>(found)?);
+                be_host(NextHop::V4(next_hop))?;
+                self.checked.next_hop = Some(next_hop);
                 return Ok(Keep::Aside);
             }
             code::MULTI_EXIT_DISC => summary.med = Some(u32::from_be_bytes(exact(found)?)),
@@ -321,8 +323,9 @@ impl<'a, 'c> Walk<'a, 'c> {
             (flat_map(be_u8::<_, ()>, take), be_u8).parse(rest).map_err(|_| bad_next_hop)?;
         let next_hop = NextHop::parse(octets, family, self.codec).ok_or(bad_next_hop)?;
         let nlri = self.mp_nlri(code, nlri, family)?;
+        // First, so that the routes of a bad next hop are withdrawn.
         self.checked.reach = Some(Reach { next_hop, nlri });
-        Ok(())
+        be_host(next_hop)
     }
 
     fn unreach(&mut self, found: RawAttribute<'a>) -> Result<(), AttributeError> {
@@ -423,7 +426,10 @@ fn bad_length(found: RawAttribute<'_>) -> AttributeError {
 
 /// RFC 4271 §6.3: NEXT_HOP is a valid host address. Loopback is let through: it is the only
 /// address that speakers on one machine have.
-fn host(addr: Ipv4Addr) -> Result<Ipv4Addr, AttributeError> {
-    let reserved = addr.octets()[0] == 0 || addr.octets()[0] >= 224;
-    if reserved { Err(AttributeError::NextHop(addr)) } else { Ok(addr) }
+fn be_host(next_hop: NextHop) -> Result<(), AttributeError> {
+    let reserved = match next_hop.addr() {
+        IpAddr::V4(addr) => addr.octets()[0] == 0 || addr.octets()[0] >= 224,
+        IpAddr::V6(addr) => addr.is_unspecified() || addr.is_multicast(),
+    };
+    if reserved { Err(AttributeError::NextHop(next_hop.addr())) } else { Ok(()) }
 }

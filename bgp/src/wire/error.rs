@@ -3,7 +3,7 @@
 //! A [`MessageError`] ends the session and says which NOTIFICATION to send (RFC 4271 §6). An
 //! [`AttributeError`] has a [`Severity`], one row each, with the section of RFC 7606 that rules it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::nlri::NlriError;
 use super::notification::Notification;
@@ -216,7 +216,7 @@ pub enum AttributeError {
     Confederation,
     /// NEXT_HOP is no host address.
     #[error("NEXT_HOP {0} is not a host address")]
-    NextHop(Ipv4Addr),
+    NextHop(IpAddr),
     /// An attribute that only an internal peer may send.
     #[error("{} from an external peer", iana::attribute::name(*.0))]
     FromExternalPeer(u8),

@@ -21,8 +21,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
-    Chosen, Config, Dial, GracefulRestart, Originated, PeerName, PeerRestart, Start,
+    Chosen, Config, Dial, GracefulRestart, Originated, PeerConfig, PeerName, PeerRestart, Start,
 };
+use ocicat_bgp::wire::Family;
 
 use crate::datastore::calico::ProgramClusterRoutes;
 use crate::datastore::{Key, Kind};
@@ -111,17 +112,19 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
         .nodes
         .values()
         .filter(|node| node.name != own.name && node.cluster_id.is_none())
-        .filter_map(|node| Some((node, common_addresses(own, node)?)))
+        .flat_map(|node| Pair::all(own, node).into_iter().map(move |pair| (node, pair)))
         .collect();
     if others.is_empty() {
         return;
     }
     let field = "spec.nodeMeshPassword.secretKeyRef";
     let found = draft.password(world, &key, field, settings.mesh_password.as_ref());
-    for (node, (source, address)) in others {
-        let mut peer = settings.mesh_peer(address, settings.as_number_of(node));
-        peer.source = Some(source);
-        peer.dial = dial(source, address);
+    for (node, pair) in others {
+        let mut peer = settings.mesh_peer(pair.other, settings.as_number_of(node));
+        pair.apply(&mut peer);
+        if peer.families.is_empty() {
+            continue; // An annotation leaves the family out.
+        }
         peer.password = found.password.clone();
         let about = About {
             origin: "the mesh of nodes".to_owned(),
@@ -129,7 +132,7 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
             held: found.held.clone(),
             rules: Arc::default(),
         };
-        draft.add(PeerName::from(format!("mesh-{}", node.name)), peer, about);
+        draft.add(PeerName::from(pair.name("mesh", node)), peer, about);
     }
 }
 
@@ -140,10 +143,40 @@ fn dial(own: IpAddr, peer: IpAddr) -> Dial {
     if peer.to_string() > own.to_string() { Dial::Passive } else { Dial::Both }
 }
 
-/// Our address and theirs, of the first family that both have.
-fn common_addresses(own: &Node, other: &Node) -> Option<(IpAddr, IpAddr)> {
-    let ipv4 = own.ipv4.zip(other.ipv4).map(|(a, b)| (IpAddr::V4(a), IpAddr::V4(b)));
-    ipv4.or_else(|| own.ipv6.zip(other.ipv6).map(|(a, b)| (IpAddr::V6(a), IpAddr::V6(b))))
+/// A session between two nodes. As in Calico, whose daemons know one family each, there is one for each family that both
+/// nodes have addresses of, and it carries that family alone.
+struct Pair {
+    own: IpAddr,
+    other: IpAddr,
+    family: Family,
+}
+
+impl Pair {
+    fn all(own: &Node, other: &Node) -> Vec<Self> {
+        let ipv4 = own.ipv4.zip(other.ipv4).map(|(a, b)| (IpAddr::V4(a), IpAddr::V4(b)));
+        let ipv6 = own.ipv6.zip(other.ipv6).map(|(a, b)| (IpAddr::V6(a), IpAddr::V6(b)));
+        let pairs = ipv4.map(|pair| (pair, Family::Ipv4)).into_iter();
+        pairs
+            .chain(ipv6.map(|pair| (pair, Family::Ipv6)))
+            .map(|((own, other), family)| Self { own, other, family })
+            .collect()
+    }
+
+    /// What the session is called: `start`, the other node, and which of two it is.
+    fn name(&self, start: &str, other: &Node) -> String {
+        let family = match self.family {
+            Family::Ipv4 => "",
+            Family::Ipv6 => "-ipv6",
+        };
+        format!("{start}-{}{family}", other.name)
+    }
+
+    /// Sets what follows from both ends.
+    fn apply(&self, peer: &mut PeerConfig) {
+        peer.source = Some(self.own);
+        peer.dial = dial(self.own, self.other);
+        peer.families = peer.families.intersection([self.family].into_iter().collect());
+    }
 }
 
 /// What we tell the world: the ranges of our pods, unless their pool is not to be told.

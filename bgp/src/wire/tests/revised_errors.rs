@@ -67,6 +67,19 @@ fn wrong_attributes_cost_what_rfc_7606_says() {
         ("40", External, TreatAsWithdraw, "the attribute list ends inside attribute 0"),
         ("c008ff00", External, TreatAsWithdraw, "the attribute list ends inside attribute 8"),
         ("d00800", External, TreatAsWithdraw, "the attribute list ends inside attribute 8"),
+        // A next hop of MP_REACH_NLRI that is no host, as §7.3 has it for NEXT_HOP.
+        (
+            "800e15 000201 10 00000000000000000000000000000000 00",
+            External,
+            TreatAsWithdraw,
+            "NEXT_HOP :: is not a host address",
+        ),
+        (
+            "800e15 000201 10 ff020000000000000000000000000001 00",
+            External,
+            TreatAsWithdraw,
+            "NEXT_HOP ff02::1 is not a host address",
+        ),
         // §7.4 and §7.5.
         ("800403 000000", External, TreatAsWithdraw, "MULTI_EXIT_DISC is 3 octets long"),
         ("400503 000000", Internal, TreatAsWithdraw, "LOCAL_PREF is 3 octets long"),

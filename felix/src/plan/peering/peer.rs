@@ -10,7 +10,7 @@ use ocicat_policy::expression::Expression;
 use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
-use super::{About, Draft, PeerGroup, common_addresses, dial, duration, filter, restart_time};
+use super::{About, Draft, Pair, PeerGroup, duration, filter, restart_time};
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -139,12 +139,16 @@ impl Reader<'_> {
             self.spec.reverse_peering.as_deref() != Some("Manual") && far.matches(&self.own.labels);
         for node in self.world.nodes.values().filter(|node| node.name != self.own.name) {
             if (ours && far.matches(&node.labels)) || (reverse && selects(node)) {
-                let Some((source, address)) = common_addresses(self.own, node) else { continue };
-                let mut peer = self.settings.peer(address, self.settings.as_number_of(node));
-                peer.port = self.settings.listen_port;
-                peer.source = Some(source);
-                peer.dial = dial(source, address);
-                self.finish(format!("{name}-{}", node.name), peer, Some(node));
+                for pair in Pair::all(self.own, node) {
+                    let number = self.settings.as_number_of(node);
+                    let mut peer = self.settings.peer(pair.other, number);
+                    peer.port = self.settings.listen_port;
+                    pair.apply(&mut peer);
+                    if peer.families.is_empty() {
+                        continue;
+                    }
+                    self.finish(pair.name(name, node), peer, Some(node));
+                }
             }
         }
     }

@@ -56,6 +56,28 @@ fn nodes_mesh_and_the_one_with_the_smaller_address_waits() {
     check(&two_nodes(), &["mesh-n2 172.16.2.10:179 AS 64512 Passive"]);
 }
 
+/// Calico's daemons know one family each: a node of its kind would refuse a session with both.
+#[test]
+fn nodes_with_both_families_mesh_in_each() {
+    let dual = |name: &str, last: u8| {
+        let mut node = node(name, &format!("172.16.1.{last}"), "10.65.1.0/24", json!({}));
+        let addresses = node["status"]["addresses"].as_array_mut().unwrap();
+        addresses.push(json!({"type": "InternalIP", "address": format!("fd00:1::{last}")}));
+        node
+    };
+    let objects = [dual("n1", 10), dual("n2", 20)];
+    check(
+        &objects,
+        &[
+            "mesh-n2 172.16.1.20:179 AS 64512 Passive",
+            "mesh-n2-ipv6 fd00:1::20:179 AS 64512 Passive",
+        ],
+    );
+    let config = plan(&world(&objects), Start::Cold).config.unwrap();
+    let families = config.peers.values().map(|peer| peer.families.iter().collect::<Vec<_>>());
+    assert_eq!(families.collect::<Vec<_>>(), [[Family::Ipv4], [Family::Ipv6]]);
+}
+
 #[test]
 fn settings_turn_the_mesh_off_and_move_the_port() {
     let mut objects = two_nodes();
