@@ -29,6 +29,8 @@ pub enum Query {
         /// The prefix.
         prefix: String,
     },
+    /// Have a peer tell its routes again (RFC 2918); answered with [`bgp::RefreshView`].
+    BgpRefresh(bgp::RefreshQuery),
     /// Take leave of the peers; answered with [`bgp::DrainView`] once they are told nothing any more.
     BgpDrain {
         /// How long they have to choose other ways.
@@ -270,6 +272,8 @@ pub enum Answer {
     Routes(Vec<RouteRow>),
     /// To [`Query::BgpRoute`].
     Route(bgp::RouteView),
+    /// To [`Query::BgpRefresh`].
+    Refresh(bgp::RefreshView),
     /// To [`Query::BgpDrain`] and [`Query::BgpUndrain`].
     Drain(bgp::DrainView),
     /// To [`Query::PolicyShow`].

@@ -39,6 +39,7 @@ pub use config::{
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::Arrival;
 pub use limit::{LimitAction, MaxPaths};
+pub use refresh::{Asked, NotAsked};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
     PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,

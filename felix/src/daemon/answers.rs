@@ -24,6 +24,20 @@ use crate::world::pod_key;
 
 type Reply = oneshot::Sender<serde_json::Value>;
 
+/// Why the speaker's thread gives no answer.
+pub(super) enum Unanswered {
+    /// There is none any more.
+    Stopped(Stopped),
+    /// It cannot do what was asked.
+    Refused(String),
+}
+
+impl From<Stopped> for Unanswered {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped)
+    }
+}
+
 impl Daemon {
     pub(super) fn serve(&mut self, request: Request) {
         match request.what {
@@ -43,6 +57,7 @@ impl Daemon {
             }),
             Query::BgpRoutes(query) => self.show_routes(query, reply),
             Query::BgpRoute { prefix } => self.show_route(&prefix, reply),
+            Query::BgpRefresh(query) => self.refresh(query, reply),
             Query::BgpDrain { wait_seconds } => {
                 self.command_drain(Duration::from_secs(wait_seconds), reply);
             }
@@ -72,7 +87,7 @@ impl Daemon {
     /// Has the speaker's own thread answer, aside.
     pub(super) fn ask_speaker<F>(&self, reply: Reply, ask: impl FnOnce(Handle) -> F)
     where
-        F: Future<Output = Result<Answer, Stopped>> + Send + 'static,
+        F: Future<Output = Result<Answer, Unanswered>> + Send + 'static,
     {
         let Some(handle) = self.speaker.handle() else {
             let message =
@@ -84,7 +99,10 @@ impl Daemon {
         tokio::spawn(async move {
             match asked.await {
                 Ok(view) => answer(reply, &Response::Result(view)),
-                Err(stopped) => refuse(reply, RefusalCode::NotReady, stopped.to_string()),
+                Err(Unanswered::Stopped(stopped)) => {
+                    refuse(reply, RefusalCode::NotReady, stopped.to_string());
+                }
+                Err(Unanswered::Refused(why)) => refuse(reply, RefusalCode::Invalid, why),
             }
         });
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::rib::filter::{AnyCommunity, Filter, Otherwise};
 use ocicat_bgp::speaker::{
-    AddPath, AttributeSnapshot, Dial, EndedBy, Ineligible, LimitAction, LocalAs, LocalAsMode,
-    MaxPaths, MessageCounts, NextHopMode, Password, PathSnapshot, PeerConfig, PeerName,
-    PeerRestart, PeerSnapshot, Receive, Reflection, State, Step, Ttl, Verdict,
+    AddPath, Asked, AttributeSnapshot, Dial, EndedBy, Ineligible, LimitAction, LocalAs,
+    LocalAsMode, MaxPaths, MessageCounts, NextHopMode, Password, PathSnapshot, PeerConfig,
+    PeerName, PeerRestart, PeerSnapshot, Receive, Reflection, State, Step, Ttl, Verdict,
 };
 use ocicat_bgp::wire::{FamilySet, Prefix};
 
 use super::{community_text, duration_text, family_name, kind_name, verdict_text};
-use crate::api::bgp::{Event, PeerView, RouteView};
+use crate::api::bgp::{Event, PeerView, RefreshView, RouteView};
 use crate::api::{FamilyRow, Messages, PeerRow, RouteRow};
 use crate::plan::peering::About;
 
@@ -69,6 +69,26 @@ pub fn peer_row(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerRow {
         faults: peer.faults,
         last_fault: peer.last_fault.clone(),
     }
+}
+
+/// What a peer was asked to tell again.
+pub fn refresh_view(peer: &PeerName, asked: Asked) -> RefreshView {
+    RefreshView {
+        peer: peer.to_string(),
+        families: asked.families.iter().map(|family| family_name(family).to_owned()).collect(),
+        enhanced: asked.enhanced,
+    }
+}
+
+/// What a peer was asked to tell again, in words.
+pub fn refresh(view: &RefreshView) -> String {
+    let families = view.families.join(" and ");
+    let then = if view.enhanced {
+        "what it does not name again is taken out at the end (RFC 7313)"
+    } else {
+        "it marks no end, so nothing is taken out (RFC 2918)"
+    };
+    format!("{} was asked to tell {families} again; {then}\n", view.peer)
 }
 
 /// All that the speaker knows of a peer.
