@@ -188,6 +188,8 @@ pub struct RouteRow {
     pub next_hop: Option<String>,
     /// Who told us; absent for what we originate.
     pub peer: Option<String>,
+    /// Which of the peer's paths for the prefix, where it tells several (RFC 7911).
+    pub path_id: Option<u32>,
     /// `best`, `multipath`, or why it is not used.
     pub verdict: String,
     /// AS path.

@@ -251,6 +251,7 @@ pub fn route_row(prefix: Prefix, path: &PathSnapshot, rule: Option<&str>) -> Rou
     RouteRow {
         next_hop: path.next_hop.as_ref().map(|hop| hop.address.to_string()),
         peer: path.peer.as_ref().map(ToString::to_string),
+        path_id: (path.path_id != 0).then_some(path.path_id),
         verdict,
         stale: path.stale,
         ..attributes_row(prefix, &path.attributes)
@@ -268,6 +269,7 @@ fn attributes_row(prefix: Prefix, attributes: &AttributeSnapshot) -> RouteRow {
         prefix: prefix.to_string(),
         next_hop: None,
         peer: None,
+        path_id: None,
         verdict: String::new(),
         as_path: attributes.as_path.clone(),
         local_pref: attributes.local_pref,
@@ -441,6 +443,7 @@ pub fn route(view: &RouteView) -> String {
     for path in &view.paths {
         let row = &path.row;
         let from = row.peer.as_deref().unwrap_or("ourselves");
+        let from = row.path_id.map_or_else(|| from.to_owned(), |id| format!("{from} (path {id})"));
         let hop = row.next_hop.as_deref().unwrap_or("self");
         text.push_str(&format!(
             "  from {from}: next hop {hop}, AS path \"{}\", local preference {}, origin {}, MED {}{}\n    {}\n",
