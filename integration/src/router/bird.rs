@@ -232,6 +232,9 @@ fn write_neighbor(
         None => writeln!(text, "  graceful restart off;")?,
         Some(time) => writeln!(text, "  graceful restart on;\n  graceful restart time {time};")?,
     }
+    if let Some(time) = neighbor.long_lived {
+        writeln!(text, "  long lived graceful restart on;\n  long lived stale time {time};")?;
+    }
     for family in &neighbor.families {
         write!(text, "  {} {{ import all; export all; ", family.name())?;
         if neighbor.as_number != config.as_number {
@@ -239,6 +242,9 @@ fn write_neighbor(
         }
         if *family == Family::Ipv4 && neighbor.needs_extended_next_hop() {
             write!(text, "extended next hop on; ")?;
+        }
+        if neighbor.add_path {
+            write!(text, "add paths on; ")?;
         }
         if let Some(limit) = neighbor.max_prefixes {
             write!(text, "receive limit {limit} action disable; ")?;
@@ -261,6 +267,12 @@ fn write_routes(
             }
             for community in &route.large_communities {
                 write!(text, "bgp_large_community.add(({})); ", community.replace(':', ","))?;
+            }
+            for target in &route.route_targets {
+                write!(text, "bgp_ext_community.add((rt,{})); ", target.replace(':', ","))?;
+            }
+            for number in route.as_path.iter().rev() {
+                write!(text, "bgp_path.prepend({number}); ")?;
             }
             writeln!(text, "}};")?;
         }
@@ -320,6 +332,11 @@ fn read_detail(route: &mut Route, line: &str) {
         "BGP.local_pref" => route.local_pref = value.parse().ok(),
         "BGP.community" => route.communities = tuples(),
         "BGP.large_community" => route.large_communities = tuples(),
+        "BGP.ext_community" => {
+            let targets = tuples().into_iter();
+            let targets = targets.filter_map(|text| Some(text.strip_prefix("rt:")?.to_owned()));
+            route.route_targets = targets.collect();
+        }
         "BGP.originator_id" => route.originator = value.parse().ok(),
         "BGP.cluster_list" => {
             route.cluster_list = value.split(' ').filter_map(|id| id.parse().ok()).collect();

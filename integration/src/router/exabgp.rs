@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use nix::sys::stat::Mode;
 use serde_json::Value;
@@ -108,6 +108,10 @@ impl Daemon for ExaBgp {
 
     fn announce(&mut self, routes: &[Announcement]) -> Result<()> {
         for route in routes {
+            ensure!(
+                route.as_path.is_empty() && route.route_targets.is_empty(),
+                "AS path and route targets: only by BIRD and FRR"
+            );
             let mut attributes = String::new();
             if !route.communities.is_empty() {
                 write!(attributes, " community [{}]", route.communities.join(" "))?;

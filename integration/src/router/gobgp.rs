@@ -85,6 +85,17 @@ keepalive-interval = {}",
         if neighbor.graceful_restart.is_some() {
             writeln!(toml, "[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true")?;
         }
+        if let Some(seconds) = neighbor.long_lived {
+            writeln!(
+                toml,
+                "[neighbors.afi-safis.long-lived-graceful-restart.config]
+enabled = true
+restart-time = {seconds}"
+            )?;
+        }
+        if neighbor.add_path {
+            writeln!(toml, "[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8")?;
+        }
         if let Some(limit) = neighbor.max_prefixes {
             writeln!(toml, "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = {limit}")?;
         }
@@ -137,6 +148,10 @@ impl GoBgp {
     }
 
     fn add_one(&self, route: &Announcement) -> Result<()> {
+        ensure!(
+            route.as_path.is_empty() && route.route_targets.is_empty(),
+            "AS path and route targets: only by BIRD and FRR"
+        );
         let prefix = route.prefix.to_string();
         let family = Family::of(&route.prefix).name();
         let communities = route.communities.join(",");

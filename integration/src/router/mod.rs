@@ -62,6 +62,10 @@ pub(crate) struct Neighbor {
     pub(crate) password: Option<String>,
     /// The most prefixes of a family that the neighbor may send.
     pub(crate) max_prefixes: Option<u32>,
+    /// Several paths for a prefix go both ways (RFC 7911).
+    pub(crate) add_path: bool,
+    /// Seconds for which stale routes are kept beyond the restart time (RFC 9494).
+    pub(crate) long_lived: Option<u32>,
 }
 
 /// How far away a neighbor may be.
@@ -88,6 +92,10 @@ pub(crate) struct Announcement {
     pub(crate) communities: Vec<String>,
     /// `aa:nn:mm`.
     pub(crate) large_communities: Vec<String>,
+    /// The route targets `aa:nn` among the extended communities (RFC 4360 §4).
+    pub(crate) route_targets: Vec<String>,
+    /// The AS path behind the router's own AS number; a driver that has no way to say it refuses.
+    pub(crate) as_path: Vec<u32>,
 }
 
 /// A session as the program sees it.
@@ -110,6 +118,10 @@ pub(crate) struct Route {
     pub(crate) communities: Vec<String>,
     /// `aa:nn:mm`, sorted.
     pub(crate) large_communities: Vec<String>,
+    /// The route targets `aa:nn` among the extended communities, sorted; of BIRD and FRR alone.
+    pub(crate) route_targets: Vec<String>,
+    /// RFC 7911, where the program shows it.
+    pub(crate) path_id: Option<u32>,
     /// RFC 4456 §8: who brought the route into the AS, and the clusters that it passed.
     pub(crate) originator: Option<Ipv4Addr>,
     pub(crate) cluster_list: Vec<Ipv4Addr>,
@@ -226,6 +238,8 @@ impl Neighbor {
             hops: Hops::Usual,
             password: None,
             max_prefixes: None,
+            add_path: false,
+            long_lived: None,
         }
     }
 
@@ -267,7 +281,13 @@ impl Family {
 impl Announcement {
     /// A prefix with no communities.
     pub(crate) fn plain(prefix: IpNet) -> Self {
-        Self { prefix, communities: Vec::new(), large_communities: Vec::new() }
+        Self {
+            prefix,
+            communities: Vec::new(),
+            large_communities: Vec::new(),
+            route_targets: Vec::new(),
+            as_path: Vec::new(),
+        }
     }
 }
 
@@ -280,6 +300,8 @@ impl Route {
             local_pref: None,
             communities: Vec::new(),
             large_communities: Vec::new(),
+            route_targets: Vec::new(),
+            path_id: None,
             originator: None,
             cluster_list: Vec::new(),
             best: true,

@@ -65,6 +65,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::MATRIX,
         interop::PASSWORD,
         interop::REFLECTOR,
+        interop::ADD_PATH,
         interop::FABRIC,
         hostile::TESTS,
         operator::TESTS,

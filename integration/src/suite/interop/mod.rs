@@ -2,6 +2,7 @@
 //!
 //! [`matrix`] has the cases that every speaker meets; the other files are about clusters and fabrics.
 
+mod add_path;
 mod exchange;
 mod fabric;
 mod matrix;
@@ -10,6 +11,7 @@ mod password;
 mod reflector;
 mod restarts;
 mod sessions;
+mod transit;
 
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ pub(super) const MATRIX: &[Test] = matrix::TESTS;
 pub(super) const NODE: &[Test] = node::TESTS;
 pub(super) const PASSWORD: &[Test] = password::TESTS;
 pub(super) const REFLECTOR: &[Test] = reflector::TESTS;
+pub(super) const ADD_PATH: &[Test] = add_path::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
 
 /// How long a session may take to come (back) up.
