@@ -76,6 +76,9 @@ keepalive-interval = {}",
             "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {seconds}"
         )?;
     }
+    if neighbor.long_lived.is_some() {
+        writeln!(toml, "long-lived-enabled = true")?;
+    }
     for family in &neighbor.families {
         writeln!(
             toml,

@@ -66,6 +66,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::PASSWORD,
         interop::REFLECTOR,
         interop::ADD_PATH,
+        interop::LONG_LIVED,
         interop::FABRIC,
         hostile::TESTS,
         operator::TESTS,

@@ -20,6 +20,9 @@ pub(super) const TESTS: &[Test] = &[Test::new(
 )
 .limit(120)];
 
+pub(super) const CANNOT: &[(Program, &str)] =
+    &[(Program::ExaBgp, "it has no table, so it passes nothing on")];
+
 const PROGRAMS: [Program; 4] = [Program::Bird, Program::Frr, Program::GoBgp, Program::OpenBgpd];
 
 /// The networks that node2 and node3 both have.

@@ -5,6 +5,7 @@
 mod add_path;
 mod exchange;
 mod fabric;
+mod long_lived;
 mod matrix;
 mod node;
 mod password;
@@ -20,17 +21,36 @@ use anyhow::{Context as _, Result};
 use super::{Bench, Test, expect, expect_soon, pod};
 use crate::lab::Lab;
 use crate::probe::LONG;
-use crate::router::Presence;
+use crate::router::{Presence, Program};
 use crate::wait::until;
-
-pub(super) use matrix::not_applicable;
 
 pub(super) const MATRIX: &[Test] = matrix::TESTS;
 pub(super) const NODE: &[Test] = node::TESTS;
 pub(super) const PASSWORD: &[Test] = password::TESTS;
 pub(super) const REFLECTOR: &[Test] = reflector::TESTS;
 pub(super) const ADD_PATH: &[Test] = add_path::TESTS;
+pub(super) const LONG_LIVED: &[Test] = long_lived::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
+
+/// What a speaker cannot do, besides the cases of [`matrix`]: the tests, what they are about, and who
+/// cannot do it and why.
+type Beyond = (&'static [Test], &'static str, &'static [(Program, &'static str)]);
+
+const BEYOND: &[Beyond] = &[
+    (ADD_PATH, "several paths for a prefix go through a node", add_path::CANNOT),
+    (LONG_LIVED, "routes outlive the restart time, marked and last", long_lived::CANNOT),
+];
+
+/// What the speakers of these tests cannot do: one line for each.
+pub(super) fn not_applicable(chosen: &[&Test]) -> Vec<String> {
+    let mut lines = matrix::not_applicable(chosen);
+    for (tests, what, cannot) in BEYOND {
+        if tests.iter().any(|test| chosen.iter().any(|one| one.name == test.name)) {
+            lines.extend(cannot.iter().map(|(program, why)| format!("{program}: {what}: {why}")));
+        }
+    }
+    lines
+}
 
 /// How long a session may take to come (back) up.
 const ESTABLISHED: Duration = Duration::from_secs(30);
