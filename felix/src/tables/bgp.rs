@@ -6,9 +6,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::rib::filter::{AnyCommunity, Filter, Otherwise};
 use ocicat_bgp::speaker::{
-    AddPath, Asked, AttributeSnapshot, Dial, EndedBy, Ineligible, LimitAction, LocalAs,
+    AddPath, AsOverride, Asked, AttributeSnapshot, Dial, EndedBy, Ineligible, LimitAction, LocalAs,
     LocalAsMode, MaxPaths, MessageCounts, NextHopMode, Password, PathSnapshot, PeerConfig,
-    PeerName, PeerRestart, PeerSnapshot, Receive, Reflection, State, Step, Ttl, Verdict,
+    PeerName, PeerRestart, PeerSnapshot, Receive, Reflection, RemovePrivate, State, Step, Ttl,
+    Verdict,
 };
 use ocicat_bgp::wire::{FamilySet, Prefix};
 
@@ -135,6 +136,8 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("graceful restart", restart_text(config.graceful_restart)),
         ("next hop", next_hop_text(config.next_hop).to_owned()),
         ("reflection", reflection_text(config.reflection).to_owned()),
+        ("AS override", as_override_text(config.as_override).to_owned()),
+        ("private AS numbers", private_text(config.remove_private).to_owned()),
         ("own AS allowed", format!("{} times", config.allow_own_as)),
         ("most prefixes", or(config.max_paths.map(max_paths_text), "no limit")),
         ("most told", or(config.max_advertised.map(|most| most.to_string()), "no limit")),
@@ -153,6 +156,22 @@ fn local_as_text(local_as: LocalAs) -> String {
         LocalAsMode::Prepend => "between the peer and the node's",
     };
     format!("{}, {how}", local_as.number)
+}
+
+fn as_override_text(as_override: AsOverride) -> &'static str {
+    match as_override {
+        AsOverride::Keep => "the peer's stays on its paths",
+        AsOverride::Replace => "ours for the peer's",
+    }
+}
+
+fn private_text(remove: RemovePrivate) -> &'static str {
+    match remove {
+        RemovePrivate::Keep => "stay",
+        RemovePrivate::WhenAll => "go if there are no others",
+        RemovePrivate::Remove => "go",
+        RemovePrivate::Replace => "become ours",
+    }
 }
 
 fn max_paths_text(max: MaxPaths) -> String {
