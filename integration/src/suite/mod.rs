@@ -67,6 +67,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::REFLECTOR,
         interop::ADD_PATH,
         interop::LONG_LIVED,
+        interop::LIMITS,
+        interop::AS_RULES,
         interop::FABRIC,
         hostile::TESTS,
         operator::TESTS,

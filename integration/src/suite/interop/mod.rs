@@ -3,8 +3,10 @@
 //! [`matrix`] has the cases that every speaker meets; the other files are about clusters and fabrics.
 
 mod add_path;
+mod as_rules;
 mod exchange;
 mod fabric;
+mod limits;
 mod long_lived;
 mod matrix;
 mod node;
@@ -30,6 +32,8 @@ pub(super) const PASSWORD: &[Test] = password::TESTS;
 pub(super) const REFLECTOR: &[Test] = reflector::TESTS;
 pub(super) const ADD_PATH: &[Test] = add_path::TESTS;
 pub(super) const LONG_LIVED: &[Test] = long_lived::TESTS;
+pub(super) const AS_RULES: &[Test] = as_rules::TESTS;
+pub(super) const LIMITS: &[Test] = limits::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
 
 /// What a speaker cannot do, besides the cases of [`matrix`]: the tests, what they are about, and who

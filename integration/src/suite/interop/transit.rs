@@ -1,6 +1,7 @@
 //! A node between two routers: what one of them tells comes to the other by way of the agent.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -13,7 +14,9 @@ use crate::object::Object;
 use crate::router::{Config, Daemon, Neighbor, Program};
 use crate::spec::{Numbering, Spec, rack};
 use crate::underlay::connect_port;
+use crate::wait::until;
 
+/// The lab's router, unless a test has changed it.
 pub(super) const NEAR_AS: u32 = 64_500;
 pub(super) const FAR_AS: u32 = 64_501;
 
@@ -115,6 +118,13 @@ impl Transit {
         Ok(())
     }
 
+    /// Gives a peer an annotation `bgp.ocicat.io/...`.
+    pub(super) fn annotate(&mut self, peer: &str, annotation: &str, value: &str) -> Result<()> {
+        self.edit(peer, |object| {
+            object["metadata"]["annotations"][format!("bgp.ocicat.io/{annotation}")] = json!(value);
+        })
+    }
+
     /// Changes an object as `kubectl edit` would.
     pub(super) fn edit(&mut self, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
         let mut all = self.lab.spec.objects.iter_mut();
@@ -131,6 +141,22 @@ impl Transit {
         let view = self.lab.agents[0].ask(&["bgp", "route", prefix, "-o", "json"])?;
         let view: Value = serde_json::from_str(&view)?;
         Ok(view["paths"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// What `ocicat bgp peer` says.
+    pub(super) fn peer(&self, name: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.lab.agents[0].ask(&["bgp", "peer", name, "-o", "json"])?)?)
+    }
+
+    /// Waits until `ocicat bgp peer` says it.
+    pub(super) fn wait_peer(
+        &self,
+        name: &str,
+        goal: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Duration> {
+        until(ESTABLISHED, &format!("{name}: {goal}"), || Ok(is_so(&self.peer(name)?)))
+            .with_context(|| format!("{:#?}\n{}", self.peer(name), self.log()))
     }
 
     pub(super) fn log(&self) -> String {
