@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 
 use super::{
     Announcement, Config, Daemon, Family, Hops, Neighbor, Process, Restart, Route, Session, Table,
@@ -148,6 +149,10 @@ impl Daemon for Bird {
         self.process.kill()
     }
 
+    fn process(&self) -> Pid {
+        self.process.id()
+    }
+
     fn restart(&mut self, restart: Restart) -> Result<()> {
         self.process = launch(&self.netns, &self.directory, restart)?;
         self.wait_ready()
@@ -194,6 +199,9 @@ include \"{}/routes{number}.conf\";
         )
         .expect("writing to a string");
     }
+    if config.neighbors.iter().any(|neighbor| neighbor.bfd) {
+        text.push_str("protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; }\n");
+    }
     for (number, neighbor) in config.neighbors.iter().enumerate() {
         write_neighbor(&mut text, config, number, neighbor).expect("writing to a string");
     }
@@ -224,6 +232,9 @@ fn write_neighbor(
     match neighbor.hops {
         Hops::Usual => {}
         Hops::Gtsm => writeln!(text, "  ttl security on;")?,
+    }
+    if neighbor.bfd {
+        writeln!(text, "  bfd on;")?;
     }
     if let Some(password) = &neighbor.password {
         writeln!(text, "  password \"{password}\";")?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{
@@ -168,6 +169,10 @@ impl Daemon for ExaBgp {
         fs::remove_file(self.directory.join("commands"))?;
         self.commands = open_pipe(&self.directory)?;
         Ok(())
+    }
+
+    fn process(&self) -> Pid {
+        self.process.id()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<()> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
-use nix::unistd::{Group, User, chown};
+use nix::unistd::{Group, Pid, User, chown};
 use serde_json::Value;
 
 use super::{
@@ -182,6 +182,10 @@ impl Daemon for Frr {
 
     fn kill(&mut self) -> Result<()> {
         self.bgpd.kill()
+    }
+
+    fn process(&self) -> Pid {
+        self.bgpd.id()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<()> {

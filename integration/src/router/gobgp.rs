@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -222,6 +223,10 @@ impl Daemon for GoBgp {
 
     fn kill(&mut self) -> Result<()> {
         self.process.kill()
+    }
+
+    fn process(&self) -> Pid {
+        self.process.id()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<()> {

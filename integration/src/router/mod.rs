@@ -18,8 +18,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 
 use crate::netns::Netns;
 use crate::setup::find;
@@ -62,6 +63,8 @@ pub(crate) struct Neighbor {
     pub(crate) password: Option<String>,
     /// The most prefixes of a family that the neighbor may send.
     pub(crate) max_prefixes: Option<u32>,
+    /// BFD of 50 ms x 3 watches the link; of BIRD alone.
+    pub(crate) bfd: bool,
     /// Several paths for a prefix go both ways (RFC 7911).
     pub(crate) add_path: bool,
     /// Seconds for which stale routes are kept beyond the restart time (RFC 9494).
@@ -159,6 +162,9 @@ pub(crate) trait Daemon: fmt::Debug {
     /// Ends the program where it stands, as a crash would.
     fn kill(&mut self) -> Result<()>;
 
+    /// The process that would crash.
+    fn process(&self) -> Pid;
+
     /// Starts it again after [`Self::kill`]; what was announced by command it may have forgotten.
     fn restart(&mut self, restart: Restart) -> Result<()>;
 
@@ -202,6 +208,8 @@ impl Program {
         directory: &Path,
         config: &Config,
     ) -> Result<Box<dyn Daemon>> {
+        let bfd = config.neighbors.iter().any(|neighbor| neighbor.bfd);
+        ensure!(!bfd || self == Self::Bird, "the driver of {self} knows no BFD");
         Ok(match self {
             Self::GoBgp => Box::new(gobgp::GoBgp::start(netns, directory, config)?),
             Self::Bird => Box::new(bird::Bird::start(netns, directory, config)?),
@@ -238,6 +246,7 @@ impl Neighbor {
             hops: Hops::Usual,
             password: None,
             max_prefixes: None,
+            bfd: false,
             add_path: false,
             long_lived: None,
         }
@@ -315,6 +324,10 @@ impl Route {
 struct Process(Child);
 
 impl Process {
+    fn id(&self) -> Pid {
+        Pid::from_raw(self.0.id().try_into().expect("a process number"))
+    }
+
     /// Starts `command` in `netns`; what it says is added to `log`.
     fn start(netns: &Netns, command: &mut Command, log: &Path) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{
@@ -149,6 +150,10 @@ impl Daemon for OpenBgpd {
     fn kill(&mut self) -> Result<()> {
         // The children notice and end.
         self.process.kill()
+    }
+
+    fn process(&self) -> Pid {
+        self.process.id()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<()> {

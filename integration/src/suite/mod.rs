@@ -70,6 +70,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::LIMITS,
         interop::AS_RULES,
         interop::FABRIC,
+        interop::CLOS,
         hostile::TESTS,
         operator::TESTS,
         restart::TESTS,

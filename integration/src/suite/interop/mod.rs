@@ -4,6 +4,7 @@
 
 mod add_path;
 mod as_rules;
+mod clos;
 mod exchange;
 mod fabric;
 mod limits;
@@ -34,6 +35,7 @@ pub(super) const ADD_PATH: &[Test] = add_path::TESTS;
 pub(super) const LONG_LIVED: &[Test] = long_lived::TESTS;
 pub(super) const AS_RULES: &[Test] = as_rules::TESTS;
 pub(super) const LIMITS: &[Test] = limits::TESTS;
+pub(super) const CLOS: &[Test] = clos::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
 
 /// What a speaker cannot do, besides the cases of [`matrix`]: the tests, what they are about, and who
