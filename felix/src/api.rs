@@ -29,6 +29,8 @@ pub enum Query {
         /// The prefix.
         prefix: String,
     },
+    /// Have a peer tell its routes again (RFC 2918); answered with [`bgp::RefreshView`].
+    BgpRefresh(bgp::RefreshQuery),
     /// Take leave of the peers; answered with [`bgp::DrainView`] once they are told nothing any more.
     BgpDrain {
         /// How long they have to choose other ways.
@@ -186,6 +188,8 @@ pub struct RouteRow {
     pub next_hop: Option<String>,
     /// Who told us; absent for what we originate.
     pub peer: Option<String>,
+    /// Which of the peer's paths for the prefix, where it tells several (RFC 7911).
+    pub path_id: Option<u32>,
     /// `best`, `multipath`, or why it is not used.
     pub verdict: String,
     /// AS path.
@@ -270,6 +274,8 @@ pub enum Answer {
     Routes(Vec<RouteRow>),
     /// To [`Query::BgpRoute`].
     Route(bgp::RouteView),
+    /// To [`Query::BgpRefresh`].
+    Refresh(bgp::RefreshView),
     /// To [`Query::BgpDrain`] and [`Query::BgpUndrain`].
     Drain(bgp::DrainView),
     /// To [`Query::PolicyShow`].

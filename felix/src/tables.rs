@@ -249,6 +249,7 @@ mod tests {
             prefix: "10.65.2.0/24".to_owned(),
             next_hop: Some("172.16.1.1".to_owned()),
             peer: Some("tor".to_owned()),
+            path_id: None,
             verdict: "best".to_owned(),
             as_path: "64500 64512".to_owned(),
             local_pref: 100,

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    Asked, AttributeSnapshot, Config, NotAsked, Originated, PeerName, PeerSnapshot, RouteSnapshot,
 };
-use crate::wire::{Family, Prefix};
+use crate::wire::{Family, FamilySet, Prefix};
 
 /// A request; those with an answer carry the way back.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(super) enum Command {
     Routes { family: Family, from: u32, answer: oneshot::Sender<Page> },
     Advertised(PeerName, Family, oneshot::Sender<Vec<(Prefix, AttributeSnapshot)>>),
     Route(Prefix, oneshot::Sender<Option<RouteSnapshot>>),
+    AskAgain(PeerName, FamilySet, oneshot::Sender<Result<Asked, NotAsked>>),
     Stop(Goodbye),
 }
 

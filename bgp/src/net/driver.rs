@@ -233,6 +233,9 @@ impl Driver {
             Some(Command::Route(prefix, answer)) => {
                 drop(answer.send(self.speaker.route(prefix)));
             }
+            Some(Command::AskAgain(peer, families, answer)) => {
+                drop(answer.send(self.speaker.ask_again(now, &peer, families)));
+            }
         }
         self.drain_outputs();
         None

@@ -28,9 +28,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    Asked, AttributeSnapshot, Config, NotAsked, Originated, PeerName, PeerSnapshot, RouteSnapshot,
 };
-use crate::wire::{Family, Prefix};
+use crate::wire::{Family, FamilySet, Prefix};
 use command::Command;
 use driver::Driver;
 
@@ -166,6 +166,20 @@ impl Handle {
     /// When the thread has ended.
     pub async fn route(&self, prefix: Prefix) -> Result<Option<RouteSnapshot>, Stopped> {
         self.ask(|answer| Command::Route(prefix, answer)).await
+    }
+
+    /// Asks a peer to tell its routes again; see
+    /// [`Speaker::ask_again`](crate::speaker::Speaker::ask_again). The answer says what was asked,
+    /// or why nothing was; it does not wait for the routes.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn ask_again(
+        &self,
+        peer: PeerName,
+        families: FamilySet,
+    ) -> Result<Result<Asked, NotAsked>, Stopped> {
+        self.ask(|answer| Command::AskAgain(peer, families, answer)).await
     }
 
     /// Ends the thread. [`Running::thread`] joins once the last words are said, a few seconds at

@@ -156,9 +156,10 @@ impl Speaker {
         let wait = match fault {
             Fault::Error => {
                 peer.quarantine = Quarantine::Yes;
-                peer.idle_hold()
+                self.jitter.of(peer.idle_hold())
             }
             Fault::Flood => match peer.config.max_paths.map(|max| max.then) {
+                // The time that an operator has set is not made shorter.
                 Some(LimitAction::Restart(wait)) => {
                     peer.quarantine = Quarantine::Yes;
                     wait
@@ -168,9 +169,11 @@ impl Speaker {
                     return;
                 }
             },
-            Fault::Transport | Fault::Cease | Fault::HardReset => peer.retry_after(),
+            Fault::Transport | Fault::Cease | Fault::HardReset => {
+                self.jitter.of(peer.retry_after())
+            }
         };
-        self.timers.set(Timer::IdleHold(at.peer), now + self.jitter.of(wait));
+        self.timers.set(Timer::IdleHold(at.peer), now + wait);
     }
 
     /// Starts to dial when nothing speaks against it, and reports a change of state.

@@ -168,6 +168,7 @@ impl Speaker {
         let received = self.rib.paths.received(id);
         PathSnapshot {
             peer: self.name_of(path.peer).cloned(),
+            path_id: self.rib.paths.identifier(id),
             next_hop: self.via(id),
             verdict: match outcome {
                 Ok(Outcome::Best) => Verdict::Best,

@@ -42,6 +42,7 @@ pub use config::{
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::{Arrival, Host};
 pub use limit::{LimitAction, MaxPaths};
+pub use refresh::{Asked, NotAsked};
 pub use role::{PeerRole, Role, SilentPeer};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{PeerName, PeerRestart, Place, Speaker, Timer};
+use super::{PeerName, PeerRestart, Place, Speaker, State, Timer};
 use crate::rib::path::PeerIndex;
 use crate::session::Peer;
 use crate::wire::iana::capability;
@@ -12,19 +12,68 @@ use crate::wire::{Family, FamilySet, Refresh, RouteRefresh};
 /// How long a peer may take to tell everything again, unless a time for its restarts is set.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(360);
 
+/// What [`Speaker::ask_again`] asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// The families that the peer tells again.
+    pub families: FamilySet,
+    /// Whether it marks where that begins and ends (RFC 7313): what it does not name in between is
+    /// taken out.
+    pub enhanced: bool,
+}
+
+/// Why [`Speaker::ask_again`] asked nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAsked {
+    /// No peer has this name.
+    #[error("there is no peer {0}")]
+    Unknown(PeerName),
+    /// There is no session to ask on.
+    #[error("the session with {0} is {1}, not {established}", established = State::Established)]
+    NotEstablished(PeerName, State),
+    /// The session is without the capability (RFC 2918 §2).
+    #[error("{0} does not speak route refresh (RFC 2918)")]
+    NotAble(PeerName),
+    /// The session does not carry these families.
+    #[error("the session with {0} does not carry {families}", families = names(*.1))]
+    NotSpoken(PeerName, FamilySet),
+}
+
+fn names(families: FamilySet) -> String {
+    families.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" and ")
+}
+
 impl Speaker {
-    /// Asks a peer to tell all its routes again. Nothing here needs it, since rejected paths are
+    /// Asks a peer to tell all its routes of some families again; of those that the session does
+    /// not carry only the others are asked for. Nothing here needs it, since rejected paths are
     /// kept; it is for an operator who doubts the peer's memory.
-    pub fn ask_again(&mut self, now: Instant, peer: &PeerName) {
+    ///
+    /// # Errors
+    /// When nothing was asked.
+    pub fn ask_again(
+        &mut self,
+        now: Instant,
+        name: &PeerName,
+        families: FamilySet,
+    ) -> Result<Asked, NotAsked> {
         self.clock = now;
-        let peer = self.names.get(peer).and_then(|index| self.peers.get_mut(index));
-        let terms = peer.as_ref().and_then(|peer| peer.terms());
-        let able = terms.filter(|terms| terms.has(capability::ROUTE_REFRESH));
-        let families = able.map_or(FamilySet::EMPTY, |terms| terms.codec.families);
-        if let Some(peer) = peer {
-            families.iter().for_each(|family| say(peer, family, Refresh::Request));
+        let index = self.names.get(name);
+        let peer = index.and_then(|index| self.peers.get_mut(index));
+        let peer = peer.ok_or_else(|| NotAsked::Unknown(name.clone()))?;
+        let state = peer.state();
+        let no_session = || NotAsked::NotEstablished(name.clone(), state);
+        let terms = peer.terms().ok_or_else(no_session)?;
+        if !terms.has(capability::ROUTE_REFRESH) {
+            return Err(NotAsked::NotAble(name.clone()));
         }
+        let enhanced = terms.has(capability::ENHANCED_ROUTE_REFRESH);
+        let spoken = families.intersection(terms.codec.families);
+        if spoken.is_empty() {
+            return Err(NotAsked::NotSpoken(name.clone(), families));
+        }
+        spoken.iter().for_each(|family| say(peer, family, Refresh::Request));
         self.after(now);
+        Ok(Asked { families: spoken, enhanced })
     }
 
     pub(super) fn on_refresh(&mut self, now: Instant, at: Place, refresh: RouteRefresh) {

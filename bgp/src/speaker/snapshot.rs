@@ -139,6 +139,8 @@ pub struct RouteSnapshot {
 pub struct PathSnapshot {
     /// Who told us; `None`: we originate it.
     pub peer: Option<PeerName>,
+    /// Which of the peer's paths for the prefix (RFC 7911 §3); 0 where it tells only one.
+    pub path_id: u32,
     /// Where packets would go; `None`: we originate it.
     pub next_hop: Option<NextHopVia>,
     /// What became of it.

@@ -89,6 +89,28 @@ pub struct PathView {
     pub changed: Vec<String>,
 }
 
+/// Who is to tell what again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshQuery {
+    /// The peer's name.
+    pub peer: String,
+    /// `ipv4` or `ipv6`; every family of the session if absent.
+    pub family: Option<String>,
+}
+
+/// What a peer was asked to tell again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshView {
+    /// The peer's name.
+    pub peer: String,
+    /// `ipv4`, `ipv6`.
+    pub families: Vec<String>,
+    /// Whether the peer marks the end, and what it has not named by then is taken out (RFC 7313).
+    pub enhanced: bool,
+}
+
 /// Something that happened, on the stream of `bgp-events`: one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]

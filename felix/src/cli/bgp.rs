@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use ocicat_felix::api::bgp::{DrainView, Event, PeerView, RouteQuery, RouteView, Stage, Which};
+use ocicat_felix::api::bgp::{
+    DrainView, Event, PeerView, RefreshQuery, RefreshView, RouteQuery, RouteView, Stage, Which,
+};
 use ocicat_felix::api::{BfdRow, PeerRow, Query, RouteRow};
 use ocicat_felix::tables;
 
@@ -42,6 +44,12 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
                 bail!("the speaker has no path to {}", view.prefix);
             }
             print(output, &view, tables::bgp::route)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BgpCommand::Refresh { peer, family, output } => {
+            let query = RefreshQuery { peer, family: family.map(super::FamilyArg::name) };
+            let view: RefreshView = ask_within(socket, &Query::BgpRefresh(query), PATIENCE)?;
+            print(output, &view, tables::bgp::refresh)?;
             Ok(ExitCode::SUCCESS)
         }
         BgpCommand::Drain { wait, output } => drain(socket, wait, output),

@@ -99,6 +99,16 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Ask a peer to tell its routes again (route refresh, RFC 2918); what it no longer names goes, if it speaks RFC 7313
+    Refresh {
+        /// As in the list of peers
+        peer: String,
+        /// Only this family
+        #[arg(long, value_name = "FAMILY")]
+        family: Option<FamilyArg>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Ask peers to choose other ways (GRACEFUL_SHUTDOWN, RFC 8326), wait, then withdraw all routes; sessions stay up
     Drain {
         /// How long peers have
@@ -112,6 +122,23 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FamilyArg {
+    Ipv4,
+    Ipv6,
+}
+
+impl FamilyArg {
+    fn name(self) -> String {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+        .to_owned()
+    }
 }
 
 #[derive(Debug, Args)]

@@ -24,12 +24,12 @@ use crate::world::pod_key;
 
 type Reply = oneshot::Sender<serde_json::Value>;
 
-/// Why the speaker gave no answer.
+/// Why the speaker's thread gives no answer.
 pub(super) enum Unanswered {
-    /// Its thread has ended.
+    /// There is none any more.
     Stopped(Stopped),
-    /// It has no such peer, or no longer.
-    NoPeer(PeerName),
+    /// It cannot do what was asked.
+    Refused(String),
 }
 
 impl From<Stopped> for Unanswered {
@@ -62,6 +62,7 @@ impl Daemon {
             }),
             Query::BgpRoutes(query) => self.show_routes(query, reply),
             Query::BgpRoute { prefix } => self.show_route(&prefix, reply),
+            Query::BgpRefresh(query) => self.refresh(query, reply),
             Query::BgpDrain { wait_seconds } => {
                 self.command_drain(Duration::from_secs(wait_seconds), reply);
             }
@@ -106,9 +107,7 @@ impl Daemon {
                 Err(Unanswered::Stopped(stopped)) => {
                     refuse(reply, RefusalCode::NotReady, stopped.to_string());
                 }
-                Err(Unanswered::NoPeer(name)) => {
-                    refuse(reply, RefusalCode::Invalid, no_peer(&name));
-                }
+                Err(Unanswered::Refused(why)) => refuse(reply, RefusalCode::Invalid, why),
             }
         });
     }

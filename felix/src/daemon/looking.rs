@@ -1,22 +1,23 @@
-//! What the speaker knows, for the command line.
+//! What the speaker knows, for the command line; and what it is to ask its peers again.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use ocicat_bgp::net::{Handle, Stopped};
-use ocicat_bgp::speaker::{PathSnapshot, PeerName, PeerSnapshot, RouteSnapshot, Verdict};
-use ocicat_bgp::wire::{Family, Prefix};
+use ocicat_bgp::speaker::{NotAsked, PathSnapshot, PeerName, PeerSnapshot, RouteSnapshot, Verdict};
+use ocicat_bgp::wire::{Family, FamilySet, Prefix};
 use ocicat_cni::daemon::RefusalCode;
 use tokio::sync::oneshot;
 
 use super::Daemon;
 use super::answers::{Unanswered, no_peer};
 use super::endpoints::refuse;
-use crate::api::bgp::{PathView, RouteQuery, RouteView, Which};
+use crate::api::bgp::{PathView, RefreshQuery, RouteQuery, RouteView, Which};
 use crate::api::{Answer, RouteRow};
 use crate::plan::peering::{Abouts, range_of};
 use crate::tables::bgp::{self as words, PeerBeside};
+use crate::tables::family_name;
 
 type Reply = oneshot::Sender<serde_json::Value>;
 
@@ -60,7 +61,7 @@ impl Daemon {
         self.ask_speaker(reply, async move |speaker| {
             let peers = speaker.peers().await?;
             let Some(peer) = peers.iter().find(|peer| peer.name == name) else {
-                return Err(Unanswered::NoPeer(name));
+                return Err(Unanswered::Refused(no_peer(&name)));
             };
             let mut view = words::peer_view(peer, beside.get(&name));
             view.origin = origin;
@@ -103,6 +104,29 @@ impl Daemon {
             let route = speaker.route(prefix.into()).await?;
             let paths = route.as_ref().map(|route| path_views(route, &about)).unwrap_or_default();
             Ok(Answer::Route(RouteView { prefix: prefix.to_string(), kernel, paths }))
+        });
+    }
+
+    pub(super) fn refresh(&self, query: RefreshQuery, reply: Reply) {
+        let families = match query.family.as_deref() {
+            None => FamilySet::ALL,
+            Some(text) => match Family::ALL.into_iter().find(|one| family_name(*one) == text) {
+                Some(family) => [family].into_iter().collect(),
+                None => {
+                    let message = format!("family {text:?} is neither ipv4 nor ipv6");
+                    return refuse(reply, RefusalCode::Invalid, message);
+                }
+            },
+        };
+        let peer = PeerName::from(query.peer);
+        self.ask_speaker(reply, async move |speaker| {
+            match speaker.ask_again(peer.clone(), families).await? {
+                Ok(asked) => Ok(Answer::Refresh(words::refresh_view(&peer, asked))),
+                Err(why @ NotAsked::Unknown(_)) => {
+                    Err(Unanswered::Refused(format!("{why}; `ocicat bgp peers` lists them")))
+                }
+                Err(why) => Err(Unanswered::Refused(why.to_string())),
+            }
         });
     }
 }

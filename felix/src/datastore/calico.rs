@@ -203,6 +203,7 @@ pub struct BgpPeerSpec {
     /// AS number of the peer.
     pub as_number: Option<AsNumber>,
     /// AS number that we show to this peer.
+    #[serde(rename = "localASNumber")]
     pub local_as_number: Option<AsNumber>,
     /// The nodes to peer with, instead of an address.
     pub peer_selector: Option<String>,
@@ -221,6 +222,7 @@ pub struct BgpPeerSpec {
     /// Keepalive interval (`20s`).
     pub keepalive_time: Option<String>,
     /// How many times our AS may stand in a received path.
+    #[serde(rename = "numAllowedLocalASNumbers")]
     pub num_allowed_local_as_numbers: Option<u8>,
     /// Generalised TTL security: the number of hops to the peer.
     pub ttl_security: Option<u8>,

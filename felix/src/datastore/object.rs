@@ -301,6 +301,30 @@ mod tests {
         assert_eq!(problems, ["BGPPeer tor: spec.holdTime: unknown field, ignored"]);
     }
 
+    /// What our own documentation says of a kind's fields is what the kind is read by.
+    #[test]
+    fn every_documented_field_is_known() {
+        let text = include_str!("../../../manifests/BGP-API.md");
+        for kind in ["BGPConfiguration", "BGPPeer"] {
+            let section = text.split("\n## ").find(|section| section.starts_with(kind)).unwrap();
+            let rows = section.lines().filter(|line| line.starts_with("| `"));
+            let names = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`'));
+            let is_name = |name: &&str| name.len() > 1 && name.chars().all(char::is_alphanumeric);
+            let names: Vec<&str> = names.filter(is_name).collect();
+            assert!(names.len() > 10, "{kind}: {names:?}");
+            for name in names {
+                let parsed = Object::parse(json!({
+                    "apiVersion": "projectcalico.org/v3", "kind": kind,
+                    "metadata": {"name": "default"}, "spec": {name: null},
+                }));
+                // A value that is refused is a field that is known.
+                let problems = parsed.map(|parsed| parsed.problems).unwrap_or_default();
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                assert!(!problems.iter().any(|it| it.contains("unknown")), "{problems:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_wrong_value_names_object_and_value() {
         let error = Object::parse(json!({

@@ -6,14 +6,15 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::rib::filter::{AnyCommunity, Filter, Otherwise};
 use ocicat_bgp::speaker::{
-    AddPath, AttributeSnapshot, DefaultRoute, Dial, EndedBy, Ineligible, LimitAction, LocalAs,
-    LocalAsMode, MaxPaths, MessageCounts, NextHopMode, Password, PathSnapshot, PeerConfig,
-    PeerName, PeerRestart, PeerSnapshot, Receive, Reflection, State, Step, Ttl, Verdict,
+    AddPath, AsOverride, Asked, AttributeSnapshot, DefaultRoute, Dial, EndedBy, Ineligible,
+    LimitAction, LocalAs, LocalAsMode, MaxPaths, MessageCounts, NextHopMode, Password,
+    PathSnapshot, PeerConfig, PeerName, PeerRestart, PeerSnapshot, Receive, Reflection,
+    RemovePrivate, State, Step, Ttl, Verdict,
 };
 use ocicat_bgp::wire::{FamilySet, Prefix};
 
 use super::{community_text, duration_text, family_name, kind_name, verdict_text};
-use crate::api::bgp::{Event, PeerView, RouteView};
+use crate::api::bgp::{Event, PeerView, RefreshView, RouteView};
 use crate::api::{FamilyRow, Messages, PeerRow, RouteRow};
 use crate::plan::peering::About;
 
@@ -71,6 +72,26 @@ pub fn peer_row(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerRow {
     }
 }
 
+/// What a peer was asked to tell again.
+pub fn refresh_view(peer: &PeerName, asked: Asked) -> RefreshView {
+    RefreshView {
+        peer: peer.to_string(),
+        families: asked.families.iter().map(|family| family_name(family).to_owned()).collect(),
+        enhanced: asked.enhanced,
+    }
+}
+
+/// What a peer was asked to tell again, in words.
+pub fn refresh(view: &RefreshView) -> String {
+    let families = view.families.join(" and ");
+    let then = if view.enhanced {
+        "what it does not name again is taken out at the end (RFC 7313)"
+    } else {
+        "it marks no end, so nothing is taken out (RFC 2918)"
+    };
+    format!("{} was asked to tell {families} again; {then}\n", view.peer)
+}
+
 /// All that the speaker knows of a peer.
 pub fn peer_view(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerView {
     let negotiated = peer.negotiated.as_ref();
@@ -115,6 +136,8 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("graceful restart", restart_text(config.graceful_restart)),
         ("next hop", next_hop_text(config.next_hop).to_owned()),
         ("reflection", reflection_text(config.reflection).to_owned()),
+        ("AS override", as_override_text(config.as_override).to_owned()),
+        ("private AS numbers", private_text(config.remove_private).to_owned()),
         ("own AS allowed", format!("{} times", config.allow_own_as)),
         ("most prefixes", or(config.max_paths.map(max_paths_text), "no limit")),
         ("most told", or(config.max_advertised.map(|most| most.to_string()), "no limit")),
@@ -159,6 +182,22 @@ fn local_as_text(local_as: LocalAs) -> String {
         LocalAsMode::Prepend => "between the peer and the node's",
     };
     format!("{}, {how}", local_as.number)
+}
+
+fn as_override_text(as_override: AsOverride) -> &'static str {
+    match as_override {
+        AsOverride::Keep => "the peer's stays on its paths",
+        AsOverride::Replace => "ours for the peer's",
+    }
+}
+
+fn private_text(remove: RemovePrivate) -> &'static str {
+    match remove {
+        RemovePrivate::Keep => "stay",
+        RemovePrivate::WhenAll => "go if there are no others",
+        RemovePrivate::Remove => "go",
+        RemovePrivate::Replace => "become ours",
+    }
 }
 
 fn max_paths_text(max: MaxPaths) -> String {
@@ -257,6 +296,7 @@ pub fn route_row(prefix: Prefix, path: &PathSnapshot, rule: Option<&str>) -> Rou
     RouteRow {
         next_hop: path.next_hop.as_ref().map(|hop| hop.address.to_string()),
         peer: path.peer.as_ref().map(ToString::to_string),
+        path_id: (path.path_id != 0).then_some(path.path_id),
         verdict,
         stale: path.stale,
         ..attributes_row(prefix, &path.attributes)
@@ -274,6 +314,7 @@ fn attributes_row(prefix: Prefix, attributes: &AttributeSnapshot) -> RouteRow {
         prefix: prefix.to_string(),
         next_hop: None,
         peer: None,
+        path_id: None,
         verdict: String::new(),
         as_path: attributes.as_path.clone(),
         local_pref: attributes.local_pref,
@@ -454,6 +495,7 @@ pub fn route(view: &RouteView) -> String {
     for path in &view.paths {
         let row = &path.row;
         let from = row.peer.as_deref().unwrap_or("ourselves");
+        let from = row.path_id.map_or_else(|| from.to_owned(), |id| format!("{from} (path {id})"));
         let hop = row.next_hop.as_deref().unwrap_or("self");
         text.push_str(&format!(
             "  from {from}: next hop {hop}, AS path \"{}\", local preference {}, origin {}, MED {}{}\n    {}\n",

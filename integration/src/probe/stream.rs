@@ -23,7 +23,7 @@ pub(crate) struct Stream {
 pub(crate) struct StreamReport {
     pub(crate) sent: u32,
     pub(crate) answered: u32,
-    /// The longest time between two answers, to the end of the flow.
+    /// The longest time between two answers, while packets were sent.
     pub(crate) longest_silence: Duration,
 }
 
@@ -48,6 +48,12 @@ impl Stream {
         Ok(Self { stop, thread })
     }
 
+    /// Ends flows at the same moment, and waits for their last answers.
+    pub(crate) fn finish_all(streams: Vec<Self>) -> Result<Vec<StreamReport>> {
+        streams.iter().for_each(|stream| stream.stop.store(true, Ordering::Relaxed));
+        streams.into_iter().map(Self::finish).collect()
+    }
+
     /// Ends the flow and waits for the last answers.
     pub(crate) fn finish(self) -> Result<StreamReport> {
         self.stop.store(true, Ordering::Relaxed);
@@ -70,12 +76,14 @@ fn pump(socket: &UdpSocket, rate: u32, stopped: &AtomicBool) -> Result<StreamRep
         let due = start + Duration::from_secs(1) * sent / rate;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
+    // To wait for what was lost is no silence.
+    let longest_silence = answers.longest_silence;
     let end = Instant::now() + Duration::from_secs(1);
     while answers.count() < sent && Instant::now() < end {
         answers.collect(socket);
         thread::sleep(Duration::from_millis(1));
     }
-    Ok(StreamReport { sent, answered: answers.count(), longest_silence: answers.longest_silence })
+    Ok(StreamReport { sent, answered: answers.count(), longest_silence })
 }
 
 struct Answers {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 
 use super::{
     Announcement, Config, Daemon, Family, Hops, Neighbor, Process, Restart, Route, Session, Table,
@@ -148,6 +149,10 @@ impl Daemon for Bird {
         self.process.kill()
     }
 
+    fn process(&self) -> Pid {
+        self.process.id()
+    }
+
     fn restart(&mut self, restart: Restart) -> Result<()> {
         self.process = launch(&self.netns, &self.directory, restart)?;
         self.wait_ready()
@@ -194,6 +199,9 @@ include \"{}/routes{number}.conf\";
         )
         .expect("writing to a string");
     }
+    if config.neighbors.iter().any(|neighbor| neighbor.bfd) {
+        text.push_str("protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; }\n");
+    }
     for (number, neighbor) in config.neighbors.iter().enumerate() {
         write_neighbor(&mut text, config, number, neighbor).expect("writing to a string");
     }
@@ -225,12 +233,18 @@ fn write_neighbor(
         Hops::Usual => {}
         Hops::Gtsm => writeln!(text, "  ttl security on;")?,
     }
+    if neighbor.bfd {
+        writeln!(text, "  bfd on;")?;
+    }
     if let Some(password) = &neighbor.password {
         writeln!(text, "  password \"{password}\";")?;
     }
     match neighbor.graceful_restart {
         None => writeln!(text, "  graceful restart off;")?,
         Some(time) => writeln!(text, "  graceful restart on;\n  graceful restart time {time};")?,
+    }
+    if let Some(time) = neighbor.long_lived {
+        writeln!(text, "  long lived graceful restart on;\n  long lived stale time {time};")?;
     }
     for family in &neighbor.families {
         write!(text, "  {} {{ import all; export all; ", family.name())?;
@@ -239,6 +253,9 @@ fn write_neighbor(
         }
         if *family == Family::Ipv4 && neighbor.needs_extended_next_hop() {
             write!(text, "extended next hop on; ")?;
+        }
+        if neighbor.add_path {
+            write!(text, "add paths on; ")?;
         }
         if let Some(limit) = neighbor.max_prefixes {
             write!(text, "receive limit {limit} action disable; ")?;
@@ -261,6 +278,12 @@ fn write_routes(
             }
             for community in &route.large_communities {
                 write!(text, "bgp_large_community.add(({})); ", community.replace(':', ","))?;
+            }
+            for target in &route.route_targets {
+                write!(text, "bgp_ext_community.add((rt,{})); ", target.replace(':', ","))?;
+            }
+            for number in route.as_path.iter().rev() {
+                write!(text, "bgp_path.prepend({number}); ")?;
             }
             writeln!(text, "}};")?;
         }
@@ -320,6 +343,11 @@ fn read_detail(route: &mut Route, line: &str) {
         "BGP.local_pref" => route.local_pref = value.parse().ok(),
         "BGP.community" => route.communities = tuples(),
         "BGP.large_community" => route.large_communities = tuples(),
+        "BGP.ext_community" => {
+            let targets = tuples().into_iter();
+            let targets = targets.filter_map(|text| Some(text.strip_prefix("rt:")?.to_owned()));
+            route.route_targets = targets.collect();
+        }
         "BGP.originator_id" => route.originator = value.parse().ok(),
         "BGP.cluster_list" => {
             route.cluster_list = value.split(' ').filter_map(|id| id.parse().ok()).collect();

@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{
@@ -108,6 +109,10 @@ impl Daemon for ExaBgp {
 
     fn announce(&mut self, routes: &[Announcement]) -> Result<()> {
         for route in routes {
+            ensure!(
+                route.as_path.is_empty() && route.route_targets.is_empty(),
+                "AS path and route targets: only by BIRD and FRR"
+            );
             let mut attributes = String::new();
             if !route.communities.is_empty() {
                 write!(attributes, " community [{}]", route.communities.join(" "))?;
@@ -164,6 +169,10 @@ impl Daemon for ExaBgp {
         fs::remove_file(self.directory.join("commands"))?;
         self.commands = open_pipe(&self.directory)?;
         Ok(())
+    }
+
+    fn process(&self) -> Pid {
+        self.process.id()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<()> {

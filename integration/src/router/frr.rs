@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
-use nix::unistd::{Group, User, chown};
+use nix::unistd::{Group, Pid, User, chown};
 use serde_json::Value;
 
 use super::{
@@ -163,19 +163,28 @@ impl Daemon for Frr {
         for (number, route) in routes.iter().enumerate() {
             let mut lines =
                 vec![format!("address-family {} unicast", Family::of(&route.prefix).name())];
-            if route.communities.is_empty() && route.large_communities.is_empty() {
+            if is_plain(route) {
                 continue;
             }
             // A route map of the prefix's own, before the network that uses it.
             let map = format!("of-{}", route.prefix.to_string().replace(['.', ':', '/'], "-"));
-            let communities = format!("set community {}", route.communities.join(" "));
-            let large = format!("set large-community {}", route.large_communities.join(" "));
             let name = format!("route-map {map} permit {}", number + 1);
-            self.ask(&["configure terminal", &name, &communities, &large])?;
+            let path: Vec<String> = route.as_path.iter().map(u32::to_string).collect();
+            let sets = [
+                ("community", &route.communities),
+                ("large-community", &route.large_communities),
+                ("extcommunity rt", &route.route_targets),
+                ("as-path prepend", &path),
+            ];
+            let sets = sets.iter().filter(|(_, values)| !values.is_empty());
+            let sets = sets.map(|(what, values)| format!("set {what} {}", values.join(" ")));
+            let mut lines_of_map = vec!["configure terminal".to_owned(), name];
+            lines_of_map.extend(sets);
+            self.ask(&lines_of_map.iter().map(String::as_str).collect::<Vec<_>>())?;
             lines.push(format!("network {} route-map {map}", route.prefix));
             self.configure(&lines)?;
         }
-        let plain = routes.iter().filter(|route| route.communities.is_empty());
+        let plain = routes.iter().filter(|route| is_plain(route));
         self.networks(plain.map(|route| route.prefix), "network")
     }
 
@@ -202,6 +211,10 @@ impl Daemon for Frr {
         self.bgpd.kill()
     }
 
+    fn process(&self) -> Pid {
+        self.bgpd.id()
+    }
+
     fn restart(&mut self, restart: Restart) -> Result<()> {
         // bgpd says of each start that its forwarding went on, as zebra's did.
         let (Restart::Cold | Restart::Graceful) = restart;
@@ -223,6 +236,11 @@ impl Frr {
         }
         Ok(())
     }
+}
+
+/// Whether it needs no route map.
+fn is_plain(route: &Announcement) -> bool {
+    *route == Announcement::plain(route.prefix)
 }
 
 fn launch(netns: &Netns, directory: &Path, name: &str, options: &[&str]) -> Result<Process> {
@@ -247,6 +265,16 @@ router bgp {}
 ",
         config.as_number, config.router_id
     );
+    // Of the whole router, not of a neighbor.
+    let restart = config.neighbors.iter().find_map(|neighbor| neighbor.graceful_restart);
+    if let Some(seconds) = restart {
+        writeln!(text, " bgp graceful-restart restart-time {seconds}")
+            .expect("writing to a string");
+    }
+    if let Some(seconds) = config.neighbors.iter().find_map(|neighbor| neighbor.long_lived) {
+        writeln!(text, " bgp long-lived-graceful-restart stale-time {seconds}")
+            .expect("writing to a string");
+    }
     for neighbor in &config.neighbors {
         write_neighbor(&mut text, neighbor).expect("writing to a string");
     }
@@ -257,6 +285,10 @@ router bgp {}
             writeln!(text, "  neighbor {address} activate").expect("writing to a string");
             if let Some(limit) = neighbor.max_prefixes {
                 writeln!(text, "  neighbor {address} maximum-prefix {limit}")
+                    .expect("writing to a string");
+            }
+            if neighbor.add_path {
+                writeln!(text, "  neighbor {address} addpath-tx-all-paths")
                     .expect("writing to a string");
             }
         }
@@ -320,6 +352,11 @@ fn read_path(json: &Value) -> Option<Route> {
     };
     route.communities = texts(&json["community"]);
     route.large_communities = texts(&json["largeCommunity"]);
+    let targets = json["extendedCommunity"]["string"].as_str().unwrap_or_default().split(' ');
+    route.route_targets =
+        targets.filter_map(|text| Some(text.strip_prefix("RT:")?.to_owned())).collect();
+    route.route_targets.sort();
+    route.path_id = json["addpathRxId"].as_u64().and_then(|id| id.try_into().ok());
     route.originator = json["originatorId"].as_str().and_then(|id| id.parse().ok());
     let clusters = json["clusterList"]["list"].as_array().into_iter().flatten();
     route.cluster_list = clusters.filter_map(|id| id.as_str()?.parse().ok()).collect();

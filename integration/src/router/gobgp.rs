@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -76,6 +77,9 @@ keepalive-interval = {}",
             "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {seconds}"
         )?;
     }
+    if neighbor.long_lived.is_some() {
+        writeln!(toml, "long-lived-enabled = true")?;
+    }
     for family in &neighbor.families {
         writeln!(
             toml,
@@ -84,6 +88,17 @@ keepalive-interval = {}",
         )?;
         if neighbor.graceful_restart.is_some() {
             writeln!(toml, "[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true")?;
+        }
+        if let Some(seconds) = neighbor.long_lived {
+            writeln!(
+                toml,
+                "[neighbors.afi-safis.long-lived-graceful-restart.config]
+enabled = true
+restart-time = {seconds}"
+            )?;
+        }
+        if neighbor.add_path {
+            writeln!(toml, "[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8")?;
         }
         if let Some(limit) = neighbor.max_prefixes {
             writeln!(toml, "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = {limit}")?;
@@ -137,6 +152,10 @@ impl GoBgp {
     }
 
     fn add_one(&self, route: &Announcement) -> Result<()> {
+        ensure!(
+            route.as_path.is_empty() && route.route_targets.is_empty(),
+            "AS path and route targets: only by BIRD and FRR"
+        );
         let prefix = route.prefix.to_string();
         let family = Family::of(&route.prefix).name();
         let communities = route.communities.join(",");
@@ -204,6 +223,10 @@ impl Daemon for GoBgp {
 
     fn kill(&mut self) -> Result<()> {
         self.process.kill()
+    }
+
+    fn process(&self) -> Pid {
+        self.process.id()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<()> {

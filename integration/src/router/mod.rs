@@ -18,8 +18,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 
 use crate::netns::Netns;
 use crate::setup::find;
@@ -62,6 +63,12 @@ pub(crate) struct Neighbor {
     pub(crate) password: Option<String>,
     /// The most prefixes of a family that the neighbor may send.
     pub(crate) max_prefixes: Option<u32>,
+    /// BFD of 50 ms x 3 watches the link; of BIRD alone.
+    pub(crate) bfd: bool,
+    /// Several paths for a prefix go both ways (RFC 7911).
+    pub(crate) add_path: bool,
+    /// Seconds for which stale routes are kept beyond the restart time (RFC 9494).
+    pub(crate) long_lived: Option<u32>,
 }
 
 /// How far away a neighbor may be.
@@ -88,6 +95,10 @@ pub(crate) struct Announcement {
     pub(crate) communities: Vec<String>,
     /// `aa:nn:mm`.
     pub(crate) large_communities: Vec<String>,
+    /// The route targets `aa:nn` among the extended communities (RFC 4360 §4).
+    pub(crate) route_targets: Vec<String>,
+    /// The AS path behind the router's own AS number; a driver that has no way to say it refuses.
+    pub(crate) as_path: Vec<u32>,
 }
 
 /// A session as the program sees it.
@@ -110,6 +121,10 @@ pub(crate) struct Route {
     pub(crate) communities: Vec<String>,
     /// `aa:nn:mm`, sorted.
     pub(crate) large_communities: Vec<String>,
+    /// The route targets `aa:nn` among the extended communities, sorted; of BIRD and FRR alone.
+    pub(crate) route_targets: Vec<String>,
+    /// RFC 7911, where the program shows it.
+    pub(crate) path_id: Option<u32>,
     /// RFC 4456 §8: who brought the route into the AS, and the clusters that it passed.
     pub(crate) originator: Option<Ipv4Addr>,
     pub(crate) cluster_list: Vec<Ipv4Addr>,
@@ -146,6 +161,9 @@ pub(crate) trait Daemon: fmt::Debug {
 
     /// Ends the program where it stands, as a crash would.
     fn kill(&mut self) -> Result<()>;
+
+    /// The process that would crash.
+    fn process(&self) -> Pid;
 
     /// Starts it again after [`Self::kill`]; what was announced by command it may have forgotten.
     fn restart(&mut self, restart: Restart) -> Result<()>;
@@ -190,6 +208,8 @@ impl Program {
         directory: &Path,
         config: &Config,
     ) -> Result<Box<dyn Daemon>> {
+        let bfd = config.neighbors.iter().any(|neighbor| neighbor.bfd);
+        ensure!(!bfd || self == Self::Bird, "the driver of {self} knows no BFD");
         Ok(match self {
             Self::GoBgp => Box::new(gobgp::GoBgp::start(netns, directory, config)?),
             Self::Bird => Box::new(bird::Bird::start(netns, directory, config)?),
@@ -226,6 +246,9 @@ impl Neighbor {
             hops: Hops::Usual,
             password: None,
             max_prefixes: None,
+            bfd: false,
+            add_path: false,
+            long_lived: None,
         }
     }
 
@@ -267,7 +290,13 @@ impl Family {
 impl Announcement {
     /// A prefix with no communities.
     pub(crate) fn plain(prefix: IpNet) -> Self {
-        Self { prefix, communities: Vec::new(), large_communities: Vec::new() }
+        Self {
+            prefix,
+            communities: Vec::new(),
+            large_communities: Vec::new(),
+            route_targets: Vec::new(),
+            as_path: Vec::new(),
+        }
     }
 }
 
@@ -280,6 +309,8 @@ impl Route {
             local_pref: None,
             communities: Vec::new(),
             large_communities: Vec::new(),
+            route_targets: Vec::new(),
+            path_id: None,
             originator: None,
             cluster_list: Vec::new(),
             best: true,
@@ -293,6 +324,10 @@ impl Route {
 struct Process(Child);
 
 impl Process {
+    fn id(&self) -> Pid {
+        Pid::from_raw(self.0.id().try_into().expect("a process number"))
+    }
+
     /// Starts `command` in `netns`; what it says is added to `log`.
     fn start(netns: &Netns, command: &mut Command, log: &Path) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;

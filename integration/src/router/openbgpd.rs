@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{
@@ -109,6 +110,10 @@ impl Daemon for OpenBgpd {
     fn announce(&mut self, routes: &[Announcement]) -> Result<()> {
         let mut plain = Vec::new();
         for route in routes {
+            ensure!(
+                route.as_path.is_empty() && route.route_targets.is_empty(),
+                "AS path and route targets: only by BIRD and FRR"
+            );
             let across = self.neighbors.iter().find_map(|one| one.next_hop_across(&route.prefix));
             let (communities, large) = (&route.communities, &route.large_communities);
             if across.is_none() && communities.is_empty() && large.is_empty() {
@@ -145,6 +150,10 @@ impl Daemon for OpenBgpd {
     fn kill(&mut self) -> Result<()> {
         // The children notice and end.
         self.process.kill()
+    }
+
+    fn process(&self) -> Pid {
+        self.process.id()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<()> {
@@ -213,7 +222,10 @@ fn write_neighbor(text: &mut String, neighbor: &Neighbor) -> std::fmt::Result {
         writeln!(text, "  tcp md5sig password {password}")?;
     }
     let restart = if neighbor.graceful_restart.is_some() { "yes" } else { "no" };
-    writeln!(text, "  announce restart {restart}")?;
+    writeln!(text, "  announce restart {restart}\n  announce enhanced refresh yes")?;
+    if neighbor.add_path {
+        writeln!(text, "  announce add-path recv yes\n  announce add-path send all")?;
+    }
     if let Some(limit) = neighbor.max_prefixes {
         writeln!(text, "  max-prefix {limit} restart 1")?;
     }
@@ -235,6 +247,7 @@ fn read_path(json: &Value) -> Result<Route> {
     };
     route.communities = texts("communities");
     route.large_communities = texts("large_communities");
+    route.path_id = json["path_id"].as_u64().and_then(|id| id.try_into().ok());
     route.best = json["best"] == true;
     route.stale = json["stale"] == true;
     Ok(route)

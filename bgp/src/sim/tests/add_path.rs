@@ -88,7 +88,7 @@ fn a_refresh_tells_all_paths_again() {
     SOURCES.for_each(|node| originate(&mut sim, node, 0));
     sim.run_until_quiet();
     let before = sim.node(READER).speaker.peers(sim.now())[0].received.update;
-    sim.with(READER, |speaker, now| speaker.ask_again(now, &name(0)));
+    sim.with(READER, |speaker, now| speaker.ask_again(now, &name(0), FamilySet::ALL)).unwrap();
     sim.run_until_quiet();
     assert_eq!(sim.node(READER).speaker.peers(sim.now())[0].received.update, before + 3);
     assert_eq!(origins(&sim, 0), BTreeSet::from([1, 2, 3]));

@@ -24,7 +24,7 @@ use std::num::NonZeroU32;
 use super::Simulation;
 use crate::rib::filter::Filter;
 use crate::speaker::{Config, Originated, PeerConfig, PeerName, State};
-use crate::wire::{Family, Prefix};
+use crate::wire::{Family, FamilySet, Prefix};
 
 /// The address of a node.
 fn address(number: usize) -> IpAddr {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::speaker::MessageCounts;
+use crate::speaker::{Asked, MessageCounts, NotAsked};
 
 fn counts(sim: &Simulation, node: usize) -> (MessageCounts, MessageCounts) {
     let peer = &sim.node(node).speaker.peers(sim.now())[0];
@@ -26,7 +26,8 @@ fn a_peer_that_is_asked_tells_everything_again_between_two_marks() {
     let mut sim = network(1, configs);
     let events = sim.node(0).route_events;
     let (_, before) = counts(&sim, 0);
-    sim.with(0, |speaker, now| speaker.ask_again(now, &name(1)));
+    let asked = sim.with(0, |speaker, now| speaker.ask_again(now, &name(1), FamilySet::ALL));
+    assert_eq!(asked, Ok(Asked { families: FamilySet::ALL, enhanced: true }));
     sim.run_for(Duration::from_secs(1));
     let (sent, received) = counts(&sim, 0);
     assert_eq!(sent.route_refresh, 2, "one for each family");
@@ -35,6 +36,33 @@ fn a_peer_that_is_asked_tells_everything_again_between_two_marks() {
     assert_eq!((sim.node(0).route_events, stale(&sim, 0)), (events, 0), "nothing changed");
     assert_eq!(routes(&sim, 0).len(), 2);
     check_adjacent(&sim, 2);
+}
+
+#[test]
+fn who_cannot_be_asked_is_told_with_the_reason() {
+    let mut configs = pair();
+    let families = [Family::Ipv6].into_iter().collect();
+    for (node, other) in [(0, 1), (1, 0)] {
+        configs[node].peers.get_mut(&name(other)).unwrap().families = families;
+    }
+    let mut sim = network(1, configs.clone());
+    let only = |family: Family| [family].into_iter().collect::<FamilySet>();
+    let ask = |sim: &mut Simulation, peer: &PeerName, families| {
+        sim.with(0, |speaker, now| speaker.ask_again(now, peer, families))
+    };
+    let peer = name(1);
+    let asked = ask(&mut sim, &peer, FamilySet::ALL).unwrap();
+    assert_eq!(asked.families, only(Family::Ipv6), "what the session carries");
+    let refused = ask(&mut sim, &peer, only(Family::Ipv4)).unwrap_err();
+    assert_eq!(refused, NotAsked::NotSpoken(peer.clone(), only(Family::Ipv4)));
+    assert_eq!(refused.to_string(), format!("the session with {peer} does not carry ipv4-unicast"));
+    let stranger = PeerName::from("nobody");
+    let refused = ask(&mut sim, &stranger, FamilySet::ALL).unwrap_err();
+    assert_eq!(refused, NotAsked::Unknown(stranger));
+    configs[0].peers.get_mut(&peer).unwrap().families = FamilySet::ALL;
+    sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
+    let refused = ask(&mut sim, &peer, FamilySet::ALL).unwrap_err();
+    assert!(matches!(refused, NotAsked::NotEstablished(..)), "{refused}");
 }
 
 /// A path that the peer's table has lost without a withdrawal is found out by the marks.

@@ -211,9 +211,9 @@ fn a_peer_that_sends_more_than_it_may_has_to_wait() {
     assert_eq!(text, "the peer has sent more than 2 ipv4-unicast paths");
     assert!(routes(&sim, 0).is_empty());
     sim.with(1, |speaker, now| speaker.withdraw(now, own(71)));
-    sim.run_for(Duration::from_secs(44));
-    assert_eq!(state(&sim, 0, 1), State::Idle, "it waits three quarters of a minute, at least");
-    sim.run_for(Duration::from_secs(30));
+    sim.run_for(Duration::from_secs(59));
+    assert_eq!(state(&sim, 0, 1), State::Idle, "it waits a minute");
+    sim.run_for(Duration::from_secs(15));
     assert_eq!(routes(&sim, 0).len(), 2);
 }
 

@@ -38,6 +38,16 @@ pub(super) const REFRESH: Case = Case {
     cannot: &[(Program::GoBgp, "it keeps what it heard and sends no ROUTE-REFRESH")],
 };
 
+pub(super) const ASKED: Case = Case {
+    name: "what `ocicat bgp refresh` asks for is told again, between marks where the peer speaks RFC 7313",
+    body: asked_again,
+    cannot: &[
+        (Program::ExaBgp, "it has no table from which to tell again"),
+        // In its log: "route refresh: AID IPv4 unicast not negotiated".
+        (Program::OpenBgpd, "7.7 asks, but says of what it is asked that it was not negotiated"),
+    ],
+};
+
 pub(super) const MANY_IN: Case = Case {
     name: "1,000 routes come into the kernel and leave it",
     body: many_in,
@@ -156,27 +166,82 @@ fn flaps(meeting: &Meeting) -> Result<u64> {
     Ok(meeting.peer_rows()?.iter().filter_map(|row| row["flaps"].as_u64()).sum())
 }
 
-fn refresh(meeting: &mut Meeting) -> Result<()> {
-    let counted = |meeting: &Meeting| -> Result<u64> {
-        let samples = meeting.lab.agents[0].metrics("ocicat_bgp_messages_total")?;
-        let asked = samples.iter().filter(|line| {
-            line.contains("direction=\"received\"") && line.contains("type=\"route-refresh\"")
-        });
-        Ok(asked.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+/// How many ROUTE-REFRESH messages were `sent` or `received` so far.
+fn refreshes(meeting: &Meeting, direction: &str) -> Result<u64> {
+    let samples = meeting.lab.agents[0].metrics("ocicat_bgp_messages_total")?;
+    let direction = format!("direction=\"{direction}\"");
+    let those = samples
+        .iter()
+        .filter(|line| line.contains(&direction) && line.contains("type=\"route-refresh\""));
+    Ok(those.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+}
+
+/// Whether both ends speak RFC 7313.
+fn is_enhanced(row: &Value) -> bool {
+    let all = row["capabilities"].as_array();
+    all.is_some_and(|all| all.iter().any(|one| one == "enhanced-route-refresh"))
+}
+
+fn asked_again(meeting: &mut Meeting) -> Result<()> {
+    let heard = |meeting: &Meeting| -> Result<u64> {
+        let row = meeting.peer_row()?;
+        row["messages"]["updatesReceived"].as_u64().context("no count of UPDATEs")
     };
+    let row = meeting.peer_row()?;
+    let name = row["name"].as_str().context("a peer without a name")?;
+    let (updates, marks, lost) =
+        (heard(meeting)?, refreshes(meeting, "received")?, flaps(meeting)?);
+    let json = meeting.lab.agents[0].ask(&["bgp", "refresh", name, "-o", "json"])?;
+    let view: Value = serde_json::from_str(&json)?;
+    ensure!(view["families"] == json!(["ipv4"]), "{view}");
+    ensure!(view["enhanced"] == is_enhanced(&row), "{view} {row}");
+    let expected = matches!(meeting.program, Program::Bird | Program::Frr);
+    ensure!(view["enhanced"] == expected, "{view}: not what {} speaks", meeting.program);
+    let marks = marks + if expected { 2 } else { 0 };
+    until(LONG, "everything is told again, with its marks", || {
+        let there =
+            has_route(&meeting.lab, 0, CLIENT[0])? && has_route(&meeting.lab, 0, CLIENT[1])?;
+        ensure!(there, "a route was lost");
+        Ok(heard(meeting)? > updates && refreshes(meeting, "received")? == marks)
+    })
+    .with_context(|| format!("{:?}", meeting.peer_row()))?;
+    for network in CLIENT {
+        ensure!(has_route(&meeting.lab, 0, network)?, "{network} was lost in the end");
+    }
+    let row = meeting.peer_row()?;
+    ensure!(row["families"][0]["stale"] == 0, "not all was told again: {row}");
+    ensure!(flaps(meeting)? == lost, "a session was lost");
+    // Who cannot be asked is named, with the reason.
+    let refused = meeting.lab.agents[0].ask(&["bgp", "refresh", name, "--family", "ipv6"]);
+    let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    ensure!(said.contains("does not carry ipv6-unicast"), "{said}");
+    Ok(())
+}
+
+fn refresh(meeting: &mut Meeting) -> Result<()> {
+    let counted = |meeting: &Meeting| refreshes(meeting, "received");
     let updates = |meeting: &Meeting| -> Result<u64> {
         let row = meeting.peer_row()?;
         row["messages"]["updatesSent"].as_u64().context("no count of UPDATEs")
     };
     let (asked, sent, lost) = (counted(meeting)?, updates(meeting)?, flaps(meeting)?);
+    let marked = refreshes(meeting, "sent")?;
     let neighbor = meeting.node_address();
     meeting.peer.refresh(neighbor)?;
     until(LONG, "the agent was asked, and answered", || {
         Ok(counted(meeting)? > asked && updates(meeting)? > sent)
     })
     .with_context(|| format!("{:?}", meeting.peer_row()))?;
-    for cidr in &meeting.lab.spec.nodes[0].pod_cidrs {
-        path_of(meeting, cidr)?;
+    if is_enhanced(&meeting.peer_row()?) {
+        until(LONG, "the answer had a beginning and an end (RFC 7313)", || {
+            Ok(refreshes(meeting, "sent")? >= marked + 2)
+        })?;
+    }
+    // A peer that takes what it was not told again for gone would do so at the end.
+    for _ in 0..10 {
+        for cidr in &meeting.lab.spec.nodes[0].pod_cidrs {
+            path_of(meeting, cidr)?;
+        }
     }
     ensure!(flaps(meeting)? == lost, "a session was lost");
     Ok(())

@@ -78,6 +78,7 @@ const EXTERNAL: Chapter = Chapter {
         &exchange::COMMUNITIES,
         &exchange::PREPENDED,
         &exchange::REFRESH,
+        &exchange::ASKED,
         &exchange::MANY_IN,
         &exchange::MANY_OUT,
         &sessions::FAREWELL,
@@ -185,7 +186,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// What the speakers of these tests cannot do: one line for each.
-pub(crate) fn not_applicable(chosen: &[&Test]) -> Vec<String> {
+pub(super) fn not_applicable(chosen: &[&Test]) -> Vec<String> {
     let chapters = [&EXTERNAL, &FULL, &INTERNAL];
     let cases = chapters.into_iter().flat_map(|chapter| chapter.cases);
     let lines = cases.flat_map(|case| {

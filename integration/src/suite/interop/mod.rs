@@ -2,8 +2,13 @@
 //!
 //! [`matrix`] has the cases that every speaker meets; the other files are about clusters and fabrics.
 
+mod add_path;
+mod as_rules;
+mod clos;
 mod exchange;
 mod fabric;
+mod limits;
+mod long_lived;
 mod matrix;
 mod node;
 mod origination;
@@ -11,6 +16,7 @@ mod password;
 mod reflector;
 mod restarts;
 mod sessions;
+mod transit;
 mod unnumbered;
 
 use std::time::Duration;
@@ -20,18 +26,41 @@ use anyhow::{Context as _, Result};
 use super::{Bench, Test, expect, expect_soon, pod};
 use crate::lab::Lab;
 use crate::probe::LONG;
-use crate::router::Presence;
+use crate::router::{Presence, Program};
 use crate::wait::until;
-
-pub(super) use matrix::not_applicable;
 
 pub(super) const MATRIX: &[Test] = matrix::TESTS;
 pub(super) const NODE: &[Test] = node::TESTS;
 pub(super) const ORIGINATION: &[Test] = origination::TESTS;
 pub(super) const PASSWORD: &[Test] = password::TESTS;
 pub(super) const REFLECTOR: &[Test] = reflector::TESTS;
+pub(super) const ADD_PATH: &[Test] = add_path::TESTS;
+pub(super) const LONG_LIVED: &[Test] = long_lived::TESTS;
+pub(super) const AS_RULES: &[Test] = as_rules::TESTS;
+pub(super) const LIMITS: &[Test] = limits::TESTS;
+pub(super) const CLOS: &[Test] = clos::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
 pub(super) const UNNUMBERED: &[Test] = unnumbered::TESTS;
+
+/// What a speaker cannot do, besides the cases of [`matrix`]: the tests, what they are about, and who
+/// cannot do it and why.
+type Beyond = (&'static [Test], &'static str, &'static [(Program, &'static str)]);
+
+const BEYOND: &[Beyond] = &[
+    (ADD_PATH, "several paths for a prefix go through a node", add_path::CANNOT),
+    (LONG_LIVED, "routes outlive the restart time, marked and last", long_lived::CANNOT),
+];
+
+/// What the speakers of these tests cannot do: one line for each.
+pub(super) fn not_applicable(chosen: &[&Test]) -> Vec<String> {
+    let mut lines = matrix::not_applicable(chosen);
+    for (tests, what, cannot) in BEYOND {
+        if tests.iter().any(|test| chosen.iter().any(|one| one.name == test.name)) {
+            lines.extend(cannot.iter().map(|(program, why)| format!("{program}: {what}: {why}")));
+        }
+    }
+    lines
+}
 
 /// How long a session may take to come (back) up.
 const ESTABLISHED: Duration = Duration::from_secs(30);
