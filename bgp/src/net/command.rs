@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot, StationSnapshot,
 };
 use crate::wire::{Family, Prefix};
 
@@ -15,6 +15,7 @@ pub(super) enum Command {
     Originate(Prefix, Originated),
     Withdraw(Prefix),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    Stations(oneshot::Sender<Vec<StationSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
     Routes { family: Family, from: u32, answer: oneshot::Sender<Page> },
     Advertised(PeerName, Family, oneshot::Sender<Vec<(Prefix, AttributeSnapshot)>>),

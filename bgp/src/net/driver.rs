@@ -17,6 +17,7 @@ use super::event::{Event, EventQueue};
 use super::listen::{Listeners, Outcome};
 use super::signal::{Ready, Signal};
 use super::socket;
+use super::station;
 use super::watch::{self, Watch};
 use crate::bfd;
 use crate::session::State;
@@ -204,6 +205,7 @@ impl Driver {
             Some(Command::Withdraw(prefix)) => self.speaker.withdraw(now, prefix),
             // Whoever asked may have gone away since; then the answer is not needed.
             Some(Command::Peers(answer)) => drop(answer.send(self.speaker.peers(now))),
+            Some(Command::Stations(answer)) => drop(answer.send(self.speaker.stations(now))),
             Some(Command::Bfd(answer)) => self.watch.snapshot(answer),
             Some(Command::Routes { family, from, answer }) => {
                 drop(answer.send(self.speaker.routes(family, from, ROUTES_PER_TURN)));
@@ -284,6 +286,12 @@ impl Driver {
         while let Some(output) = self.speaker.poll_output() {
             match output {
                 Output::Connect { conn, peer, remote } => self.dial(conn, &peer, remote),
+                Output::ConnectStation { conn, station } => {
+                    self.speaker.set_wall_clock(now(), station::since_epoch());
+                    self.spawn_dial(conn, station::connect(station));
+                }
+                Output::StationUp { station } => station::log_up(station),
+                Output::StationDown { station, reason } => station::log_down(station, &reason),
                 Output::Transmit { conn } => self.writable.push_back(conn),
                 Output::Close { conn } => self.close(conn),
                 Output::RouteChanged(route) => self.events.push(Event::RouteChanged(route)),
@@ -307,9 +315,16 @@ impl Driver {
             .get(name)
             .ok_or_else(|| io::Error::other("the peer is not configured any more"))
             .and_then(|peer| socket::dialler(peer, remote, kind(&self.config, peer)));
+        self.spawn_dial(conn, async move { socket?.connect(remote).await });
+    }
+
+    fn spawn_dial(
+        &mut self,
+        conn: ConnId,
+        connect: impl Future<Output = io::Result<TcpStream>> + Send + 'static,
+    ) {
         let bell = self.bell.clone();
         let dial = async move {
-            let connect = async { socket?.connect(remote).await };
             let result = tokio::time::timeout(CONNECT_WITHIN, connect)
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

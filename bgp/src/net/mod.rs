@@ -15,6 +15,7 @@ mod event;
 mod listen;
 mod signal;
 mod socket;
+mod station;
 mod watch;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -25,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot, StationSnapshot,
 };
 use crate::wire::{Family, Prefix};
 use command::Command;
@@ -109,6 +110,14 @@ impl Handle {
     /// When the thread has ended.
     pub async fn peers(&self) -> Result<Vec<PeerSnapshot>, Stopped> {
         self.ask(Command::Peers).await
+    }
+
+    /// Every monitoring station as it is now.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn stations(&self) -> Result<Vec<StationSnapshot>, Stopped> {
+        self.ask(Command::Stations).await
     }
 
     /// The BFD session of every peer that has one.

@@ -120,6 +120,9 @@ impl Player {
                 Output::RouteChanged(_)
                 | Output::RouteWithdrawn { .. }
                 | Output::PeerStateChanged { .. }
+                | Output::ConnectStation { .. }
+                | Output::StationUp { .. }
+                | Output::StationDown { .. }
                 | Output::Synced { .. } => {}
             }
         }

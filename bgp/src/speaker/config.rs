@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
 use super::limit::MaxPaths;
+use super::monitor::Monitoring;
 use crate::bfd::{Reach, Timing};
 use crate::rib::filter::Filter;
 use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
@@ -68,6 +69,8 @@ pub struct Config {
     pub cluster_id: Option<Ipv4Addr>,
     /// The prefixes that we originate at start. [`super::Speaker::originate`] changes them later.
     pub originated: BTreeMap<Prefix, Originated>,
+    /// Who is told of all this by BMP.
+    pub monitoring: Monitoring,
     /// Whether the edge is told the chosen routes. Counts only in [`super::Speaker::new`].
     pub chosen: Chosen,
 }
@@ -97,6 +100,7 @@ impl Config {
             own_ipv6: None,
             cluster_id: None,
             originated: BTreeMap::new(),
+            monitoring: Monitoring::default(),
             chosen: Chosen::default(),
         }
     }

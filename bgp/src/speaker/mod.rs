@@ -22,6 +22,7 @@ mod event;
 mod found;
 mod limit;
 mod look;
+mod monitor;
 mod receive;
 mod refresh;
 mod restart;
@@ -39,6 +40,7 @@ pub use config::{
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::Arrival;
 pub use limit::{LimitAction, MaxPaths};
+pub use monitor::{Monitoring, StationConfig, StationSnapshot, StationState, TableSet};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
     PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,
@@ -60,6 +62,7 @@ use crate::session::collision::Direction;
 use crate::session::link::Outbox;
 use crate::session::timer::{Jitter, Timers};
 use crate::wire::{Family, MessageKind, Scratch};
+use monitor::Stations;
 use restart::Restart;
 
 /// How many times more prefixes without paths are kept while peers wait to be told.
@@ -78,6 +81,7 @@ pub struct Speaker {
     next_conn: u64,
     rib: Rib,
     groups: Groups,
+    stations: Stations,
     sweeps: VecDeque<Sweep>,
     restart: Restart,
     timers: Timers<Timer>,
@@ -120,6 +124,10 @@ enum Timer {
     Refresh(PeerIndex),
     /// RFC 9494 §4.2: how long stale routes are kept after the restart time.
     LongLived(PeerIndex, Family),
+    /// A monitoring station is dialled again.
+    Station(SocketAddr),
+    /// A monitoring station is told statistics.
+    Report(SocketAddr),
     /// Peers that have not come up by now are not waited for.
     Answer,
     /// RFC 4724 §4.1: Selection_Deferral_Timer.
@@ -194,6 +202,14 @@ impl Speaker {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
+        if !self.stations.is_empty() {
+            // What peers were sent since the last input is news for stations.
+            self.tell_stations(self.clock);
+            self.announce_stations();
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+        }
         while let Some(prefix) = self.rib.hops_changed.pop() {
             let route = self.route_of(prefix);
             let routed = &mut self.routed[prefix.family().index()];
@@ -221,7 +237,9 @@ impl Speaker {
             }
             return last_words.map(|(_, bytes)| bytes);
         }
-        let Place { peer, direction } = *self.conns.get(&conn)?;
+        let Some(Place { peer, direction }) = self.conns.get(&conn).copied() else {
+            return self.transmit_to_station(now, conn);
+        };
         let state = self.peers.get_mut(&peer)?;
         let link = state.link_mut(direction)?;
         link.last_taken = now;
@@ -237,6 +255,7 @@ impl Speaker {
             }
             if let Some(bytes) = state.end_of_rib(self.rib.deferred) {
                 self.begin_refresh(peer);
+                self.stations.stir();
                 return Some(bytes);
             }
             if let Some(bytes) = state.end_of_refresh() {
@@ -250,6 +269,7 @@ impl Speaker {
     /// What follows from everything that was done.
     fn after(&mut self, now: Instant) {
         self.check_synced(now);
+        self.tell_stations(now);
         while let Some(prefix) = self.rib.best_changed.pop() {
             self.groups.mark(prefix);
         }
@@ -259,11 +279,12 @@ impl Speaker {
             self.forget_orphans();
         }
         self.announce_output();
+        self.announce_stations();
     }
 
     fn forget_orphans(&mut self) {
-        let groups = &self.groups;
-        self.rib.forget_orphans(|prefix| groups.concern(prefix));
+        let (groups, stations) = (&self.groups, &self.stations);
+        self.rib.forget_orphans(|prefix| groups.concern(prefix) || stations.concern(prefix));
         // Twice what could not be forgotten now: the work stays proportional to the changes.
         self.restart.orphans_allowed = 2 * self.rib.orphans.len() + 1024;
     }

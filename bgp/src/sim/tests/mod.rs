@@ -9,6 +9,7 @@ mod found;
 mod groups;
 mod isolation;
 mod long_lived;
+mod monitor;
 mod oracle;
 mod refresh;
 mod restart;
