@@ -22,6 +22,8 @@ pub enum Query {
     },
     /// BFD with the peers; answered with a list of [`BfdRow`].
     BgpBfd,
+    /// Monitoring stations; answered with a list of [`bgp::StationRow`].
+    BgpBmp,
     /// What the speaker knows; answered with a list of [`RouteRow`].
     BgpRoutes(bgp::RouteQuery),
     /// Why a prefix goes where it goes; answered with [`bgp::RouteView`].
@@ -266,6 +268,8 @@ pub enum Answer {
     Peer(Box<bgp::PeerView>),
     /// To [`Query::BgpBfd`].
     Bfd(Vec<BfdRow>),
+    /// To [`Query::BgpBmp`].
+    Bmp(Vec<bgp::StationRow>),
     /// To [`Query::BgpRoutes`].
     Routes(Vec<RouteRow>),
     /// To [`Query::BgpRoute`].

@@ -6,6 +6,7 @@
 
 mod answers;
 mod bfd;
+mod bmp;
 mod drain;
 mod endpoints;
 mod kernel;

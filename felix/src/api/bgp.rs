@@ -89,6 +89,34 @@ pub struct PathView {
     pub changed: Vec<String>,
 }
 
+/// A monitoring station (BMP).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StationRow {
+    /// Its address and port.
+    pub station: String,
+    /// What it is told of, in the words of the annotation.
+    pub tables: Vec<String>,
+    /// How often it is told statistics; absent: never.
+    pub statistics_seconds: Option<u64>,
+    /// `down`, `telling` while the tables are told from the beginning, `current` when only changes are.
+    pub state: String,
+    /// How long it has been up, or down, in seconds.
+    pub since_seconds: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Octets sent.
+    pub octets: u64,
+    /// Changes that wait to be told.
+    pub waiting: u64,
+    /// How often everything was told from the beginning.
+    pub dumps: u64,
+    /// How often the connection was given up because the station was too far behind.
+    pub swamped: u64,
+    /// Why the last connection ended, or could not be made.
+    pub last_error: Option<String>,
+}
+
 /// Something that happened, on the stream of `bgp-events`: one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use ocicat_felix::api::bgp::{DrainView, Event, PeerView, RouteQuery, RouteView, Stage, Which};
+use ocicat_felix::api::bgp::{
+    DrainView, Event, PeerView, RouteQuery, RouteView, Stage, StationRow, Which,
+};
 use ocicat_felix::api::{BfdRow, PeerRow, Query, RouteRow};
 use ocicat_felix::tables;
 
@@ -28,6 +30,11 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
         BgpCommand::Bfd { output } => {
             let rows: Vec<BfdRow> = ask_within(socket, &Query::BgpBfd, PATIENCE)?;
             print(output, &rows, |rows| tables::bfd(rows))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BgpCommand::Bmp { output } => {
+            let rows: Vec<StationRow> = ask_within(socket, &Query::BgpBmp, PATIENCE)?;
+            print(output, &rows, |rows| tables::bmp::stations(rows))?;
             Ok(ExitCode::SUCCESS)
         }
         BgpCommand::Peer { name, output } => {

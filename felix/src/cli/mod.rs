@@ -80,6 +80,11 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Monitoring stations (BMP): whether they are connected, what they are told, and how far behind they are
+    Bmp {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Everything about one peer: configuration in force, what was agreed on, timers, counts, errors, history
     Peer {
         /// As in the list of peers

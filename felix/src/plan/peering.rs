@@ -6,6 +6,7 @@
 
 mod annotations;
 mod bfd;
+mod bmp;
 mod draft;
 mod drain;
 mod filter;
@@ -27,6 +28,7 @@ use crate::datastore::calico::ProgramClusterRoutes;
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{Node, World};
+pub use bmp::names as table_names;
 use draft::Draft;
 pub use drain::{Departure, depart};
 pub use log::LogLevel;
@@ -112,6 +114,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         graceful_restart: GracefulRestart { start, ..GracefulRestart::default() },
         cluster_id: own.cluster_id,
         originated: originated(world, own, &settings),
+        monitoring: bmp::monitoring(own, &settings.speaker.stations),
         chosen: Chosen::Told,
     };
     let routing = Routing {

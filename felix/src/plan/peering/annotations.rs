@@ -53,21 +53,28 @@ const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
         speaker.multipath = Multipath { ebgp, ibgp, ..speaker.multipath };
         Ok(())
     }),
+    ("bmp", |text, speaker| set(&mut speaker.stations, super::bmp::parse(text))),
     ("multipath-between", |text, speaker| set(&mut speaker.multipath.between, between(text))),
 ];
 
 /// What annotations say of the speaker as a whole.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct SpeakerKnobs {
     /// What an eBGP peer without filters may tell and hear (RFC 8212).
     pub(super) unfiltered: Unfiltered,
     /// How many equal paths may carry a prefix.
     pub(super) multipath: Multipath,
+    /// Who is told of all this by BMP.
+    pub(super) stations: super::bmp::Stations,
 }
 
 impl Default for SpeakerKnobs {
     fn default() -> Self {
-        Self { unfiltered: Unfiltered::Passes, multipath: Multipath::default() }
+        Self {
+            unfiltered: Unfiltered::Passes,
+            multipath: Multipath::default(),
+            stations: super::bmp::Stations::new(),
+        }
     }
 }
 
