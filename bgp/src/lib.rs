@@ -5,6 +5,7 @@
 //! - [`rib`]: what peers told us, what we chose, what we tell them.
 //! - [`speaker`]: the boundary; configuration, bytes and time in, bytes and routes out. No I/O.
 //! - [`bmp`]: what monitoring stations are told, as messages.
+//! - [`mrt`]: the table as a file.
 //! - [`bfd`]: whether the path to a peer forwards, asked many times a second. No I/O either.
 //! - [`sim`]: whole speakers in virtual time, the main test bed.
 //! - `net`, `bfd::net` (feature `tokio`): the edges, a thread each, that own sockets and the clock.
@@ -45,6 +46,7 @@
 //! | 7854 BMP | done | [`bmp`], `speaker::monitor` | paths are told as we keep them: attributes in canonical order, AS numbers of four octets, what RFC 7606 drops left out; no route mirroring; a station is dialled again after 1 s to 60 s |
 //! | 8671 Adj-RIB-Out | post-policy | `speaker::monitor` | what export holds back is not kept, so there is no pre-policy view |
 //! | 9069 Loc-RIB | done | `speaker::monitor` | the best path alone |
+//! | 6396, 8050 MRT | TABLE_DUMP_V2 | [`mrt`], `speaker::dump` | paths as heard, whatever import made of them; when they were heard is not kept |
 //! | 5065, 9234 | not | | |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
@@ -53,6 +55,7 @@
 
 pub mod bfd;
 pub mod bmp;
+pub mod mrt;
 #[cfg(feature = "tokio")]
 pub mod net;
 pub mod rib;

@@ -31,6 +31,8 @@ pub enum Query {
         /// The prefix.
         prefix: String,
     },
+    /// A slice of the table as an MRT dump; answered with [`bgp::DumpPage`].
+    BgpDump(bgp::DumpQuery),
     /// Take leave of the peers; answered with [`bgp::DrainView`] once they are told nothing any more.
     BgpDrain {
         /// How long they have to choose other ways.
@@ -274,6 +276,8 @@ pub enum Answer {
     Routes(Vec<RouteRow>),
     /// To [`Query::BgpRoute`].
     Route(bgp::RouteView),
+    /// To [`Query::BgpDump`].
+    Dump(bgp::DumpPage),
     /// To [`Query::BgpDrain`] and [`Query::BgpUndrain`].
     Drain(bgp::DrainView),
     /// To [`Query::PolicyShow`].

@@ -8,6 +8,7 @@ mod answers;
 mod bfd;
 mod bmp;
 mod drain;
+mod dump;
 mod endpoints;
 mod kernel;
 mod looking;

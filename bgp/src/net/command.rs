@@ -4,9 +4,10 @@ use tokio::sync::oneshot;
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot, StationSnapshot,
+    AttributeSnapshot, Config, DumpCursor, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    StationSnapshot,
 };
-use crate::wire::{Family, Prefix};
+use crate::wire::{Family, FamilySet, Prefix};
 
 /// A request; those with an answer carry the way back.
 #[derive(Debug)]
@@ -17,8 +18,17 @@ pub(super) enum Command {
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
     Stations(oneshot::Sender<Vec<StationSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
-    Routes { family: Family, from: u32, answer: oneshot::Sender<Page> },
+    Routes {
+        family: Family,
+        from: u32,
+        answer: oneshot::Sender<Page>,
+    },
     Advertised(PeerName, Family, oneshot::Sender<Vec<(Prefix, AttributeSnapshot)>>),
+    Dump {
+        families: FamilySet,
+        from: Option<DumpCursor>,
+        answer: oneshot::Sender<(Vec<u8>, Option<DumpCursor>)>,
+    },
     Route(Prefix, oneshot::Sender<Option<RouteSnapshot>>),
     Stop(Goodbye),
 }

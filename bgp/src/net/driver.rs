@@ -213,6 +213,11 @@ impl Driver {
             Some(Command::Advertised(peer, family, answer)) => {
                 drop(answer.send(self.speaker.advertised(&peer, family)));
             }
+            Some(Command::Dump { families, from, answer }) => {
+                let seconds = station::since_epoch().as_secs();
+                let time = u32::try_from(seconds).unwrap_or(u32::MAX);
+                drop(answer.send(self.speaker.dump(time, families, from)));
+            }
             Some(Command::Route(prefix, answer)) => {
                 drop(answer.send(self.speaker.route(prefix)));
             }

@@ -26,9 +26,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    AttributeSnapshot, Config, Originated, PeerName, PeerSnapshot, RouteSnapshot, StationSnapshot,
+    AttributeSnapshot, Config, DumpCursor, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    StationSnapshot,
 };
-use crate::wire::{Family, Prefix};
+use crate::wire::{Family, FamilySet, Prefix};
 use command::Command;
 use driver::Driver;
 
@@ -155,6 +156,19 @@ impl Handle {
         family: Family,
     ) -> Result<Vec<(Prefix, AttributeSnapshot)>, Stopped> {
         self.ask(|answer| Command::Advertised(peer, family, answer)).await
+    }
+
+    /// A slice of the table as an MRT dump, and where to go on; see
+    /// [`Speaker::dump`](crate::speaker::Speaker::dump).
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn dump(
+        &self,
+        families: FamilySet,
+        from: Option<DumpCursor>,
+    ) -> Result<(Vec<u8>, Option<DumpCursor>), Stopped> {
+        self.ask(|answer| Command::Dump { families, from, answer }).await
     }
 
     /// One prefix with all its paths.

@@ -18,6 +18,7 @@ mod config;
 mod configure;
 mod connections;
 mod drive;
+mod dump;
 mod event;
 mod found;
 mod limit;
@@ -37,6 +38,7 @@ pub use config::{
     Originated, Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart, Receive,
     Reflection, Start, Ttl,
 };
+pub use dump::DumpCursor;
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::Arrival;
 pub use limit::{LimitAction, MaxPaths};

@@ -382,3 +382,31 @@ pub mod bmp {
         pub const FAMILY_ADJ_RIB_OUT: u16 = 17;
     }
 }
+
+/// MRT (RFC 6396 §4, RFC 8050 §4).
+pub mod mrt {
+    /// Type of table dumps.
+    pub const TABLE_DUMP_V2: u16 = 13;
+
+    /// Subtypes of table dumps.
+    pub mod subtype {
+        /// The peers.
+        pub const PEER_INDEX_TABLE: u16 = 1;
+        /// An IPv4 prefix.
+        pub const RIB_IPV4_UNICAST: u16 = 2;
+        /// An IPv6 prefix.
+        pub const RIB_IPV6_UNICAST: u16 = 4;
+        /// An IPv4 prefix whose paths have identifiers.
+        pub const RIB_IPV4_UNICAST_ADDPATH: u16 = 8;
+        /// An IPv6 prefix whose paths have identifiers.
+        pub const RIB_IPV6_UNICAST_ADDPATH: u16 = 10;
+    }
+
+    /// Bits of the type of a peer.
+    pub mod peer_type {
+        /// Its address is an IPv6 one.
+        pub const IPV6: u8 = 1;
+        /// Its AS number has four octets.
+        pub const FOUR_OCTET_AS: u8 = 2;
+    }
+}

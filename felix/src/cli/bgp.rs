@@ -13,6 +13,7 @@ use ocicat_felix::api::{BfdRow, PeerRow, Query, RouteRow};
 use ocicat_felix::tables;
 
 use super::ask::{PATIENCE, ask_within, connect, print, read};
+use super::dump;
 use super::{BgpCommand, Format, Output, RoutesArgs, WhichArgs};
 
 pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode> {
@@ -51,6 +52,7 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
             print(output, &view, tables::bgp::route)?;
             Ok(ExitCode::SUCCESS)
         }
+        BgpCommand::Dump { family, file } => dump::run(socket, family, &file),
         BgpCommand::Drain { wait, output } => drain(socket, wait, output),
         BgpCommand::Undrain { output } => {
             let view: DrainView = ask_within(socket, &Query::BgpUndrain, PATIENCE)?;

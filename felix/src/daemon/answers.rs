@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::endpoints::{answer, refuse};
 use super::{Daemon, Request, Wanted};
-use super::{bfd, bmp};
+use super::{bfd, bmp, dump};
 use crate::api::{Answer, CheckView, PlanView, PolicyView, Query, RuleRow};
 use crate::dataplane::{Change, State};
 use crate::explain::{Question, explain};
@@ -44,6 +44,9 @@ impl Daemon {
             Query::BgpBmp => self.ask_speaker(reply, async |speaker| {
                 let stations = speaker.stations().await?;
                 Ok(Answer::Bmp(stations.iter().map(bmp::row).collect()))
+            }),
+            Query::BgpDump(query) => self.ask_speaker(reply, async move |speaker| {
+                Ok(Answer::Dump(dump::page(speaker, query).await?))
             }),
             Query::BgpRoutes(query) => self.show_routes(query, reply),
             Query::BgpRoute { prefix } => self.show_route(&prefix, reply),

@@ -5,6 +5,7 @@ mod as_rules;
 mod basics;
 mod bfd;
 mod changes;
+mod dump;
 mod found;
 mod groups;
 mod isolation;

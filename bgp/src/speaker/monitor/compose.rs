@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::TableSet;
-use super::source::{Source, plain};
+use super::source::{Source, own_next_hop, plain};
 use crate::bmp::{PeerHeader, Table, route_monitoring};
 use crate::rib::attribute::AttrId;
 use crate::rib::path::{LOCAL, PathId, PeerIndex};
@@ -178,7 +178,7 @@ fn update(out: &mut Vec<u8>, source: &Source<'_>, codec: &Codec, run: &[Entry]) 
         Say::Withdraw => wire::withdraw(out, codec, family, prefixes()),
         Say::Announce(attr) => {
             let block = rib.attributes.get(attr);
-            let next_hop = block.next_hop.unwrap_or_else(|| source.own_next_hop(family));
+            let next_hop = block.next_hop.unwrap_or_else(|| own_next_hop(source.config, family));
             // Long messages only where there is no other way: not every station has room for them.
             let long = Codec { message_size: MessageSize::Extended, ..*codec };
             wire::announce(out, codec, block.raw, next_hop, family, prefixes())

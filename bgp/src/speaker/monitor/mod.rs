@@ -29,6 +29,7 @@ use crate::rib::watch::Side;
 use crate::session::Peer;
 use feed::Feed;
 use source::Source;
+pub(super) use source::own_next_hop;
 use station::{STEADY, Station};
 
 /// All stations.

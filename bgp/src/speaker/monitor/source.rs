@@ -71,14 +71,6 @@ impl<'a> Source<'a> {
         open.emit(&mut out);
         out
     }
-
-    /// The next hop of what we originate.
-    pub(super) fn own_next_hop(&self, family: Family) -> NextHop {
-        match family {
-            Family::Ipv4 => NextHop::V4(self.config.own_ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
-            Family::Ipv6 => NextHop::V6(self.config.own_ipv6.unwrap_or(Ipv6Addr::UNSPECIFIED)),
-        }
-    }
 }
 
 impl Session<'_> {
@@ -99,6 +91,14 @@ impl Session<'_> {
         let codec = self.terms.codec;
         let Codec { add_path_send, asn_width, .. } = codec;
         Codec { add_path_send, asn_width, ..plain(codec.peer) }
+    }
+}
+
+/// The next hop of what we originate, where no session says which.
+pub(in crate::speaker) fn own_next_hop(config: &Config, family: Family) -> NextHop {
+    match family {
+        Family::Ipv4 => NextHop::V4(config.own_ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+        Family::Ipv6 => NextHop::V6(config.own_ipv6.unwrap_or(Ipv6Addr::UNSPECIFIED)),
     }
 }
 

@@ -1,6 +1,8 @@
-//! Monitoring stations (BMP): pmacct's collector, and one that never reads.
+//! What outsiders are shown: monitoring stations (BMP), which are pmacct's collector and one that never
+//! reads, and the table as an MRT file.
 
 mod collector;
+mod dump;
 mod silent;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +31,7 @@ pub(super) const TESTS: &[Test] = &[
         .limit(120),
     Test::new("bmp: a station that never reads costs no session and little memory", never_reads)
         .limit(180),
+    Test::new("mrt: bgpdump reads from a dump what peers told, rejected or not, and our own", dump::mrt),
 ];
 
 const PATIENCE: Duration = Duration::from_secs(20);
