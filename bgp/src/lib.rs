@@ -43,7 +43,7 @@
 //! | 5881 single hop | done | [`bfd`] | a session is bound to the peer's address beside its discriminator |
 //! | 5882 use of BFD | done | [`bfd`], `speaker::up_down` | §4.1: BGP does not wait for BFD; §8: AdminDown is said for 40 ms, not for a detection time |
 //! | 5883 multihop | done | [`bfd`] | without authentication, which §6 asks for across networks of others |
-//! | 7854 BMP | done | [`bmp`], `speaker::monitor` | paths are told as we keep them: attributes in canonical order, AS numbers of four octets, what RFC 7606 drops left out; no route mirroring; a station is dialled again after 1 s to 60 s |
+//! | 7854 BMP | done | [`bmp`], `speaker::monitor` | paths are told as we keep them: attributes in canonical order, AS numbers of four octets, what RFC 7606 drops left out; statistics are numbers of routes; no route mirroring; a station is dialled again after 1 s to 60 s |
 //! | 8671 Adj-RIB-Out | post-policy | `speaker::monitor` | what export holds back is not kept, so there is no pre-policy view |
 //! | 9069 Loc-RIB | done | `speaker::monitor` | the best path alone |
 //! | 6396, 8050 MRT | TABLE_DUMP_V2 | [`mrt`], `speaker::dump` | paths as heard, whatever import made of them; when they were heard is not kept |

@@ -436,3 +436,24 @@ proptest! {
         prop_assert_eq!(known(&heard(&sim, several)), truth(&sim));
     }
 }
+
+/// The walk over a large table in search of the paths of one peer takes several turns.
+#[test]
+fn few_kept_paths_are_found_in_a_large_table() {
+    let mut configs = star(false);
+    for number in 0..40_000_u32 {
+        let address = Ipv4Addr::from_bits(0x1400_0000 + (number << 8));
+        let prefix = Prefix::new(address.into(), 24).unwrap();
+        configs[CENTRE].originated.insert(prefix, Originated::default());
+    }
+    let mut sim = network(1, configs);
+    originate(&mut sim, 3, 0);
+    sim.run_until_quiet();
+    sim.cut(0, 3);
+    sim.run_until_quiet();
+    let collector = heard(&sim, false);
+    assert_eq!(collector.downs, [("10.0.0.4".to_owned(), 4)]);
+    let whose = (Table::PrePolicy, "10.0.0.4".to_owned());
+    assert_eq!(known(&collector)[&whose], truth(&sim)[&whose]);
+    assert!(truth(&sim)[&whose].contains(&(shared(0), "65003".to_owned())));
+}

@@ -13,6 +13,7 @@ use super::source::{Session, Source};
 use super::walk::{Progress, Walk};
 use crate::bmp::{self, Connection, Down, PeerHeader, Statistic, Table};
 use crate::rib::Rib;
+use crate::rib::group::Groups;
 use crate::rib::path::PeerIndex;
 use crate::rib::prefix::PrefixId;
 use crate::rib::watch::{Change, Side, Topic};
@@ -21,7 +22,9 @@ use crate::wire::{self, AsnWidth, Family, FamilySet};
 
 /// Places looked at for one piece of output.
 const ENOUGH: usize = 512;
-/// Changed places that are remembered beside one for each path of the table. More, and it is
+/// Steps taken in search of something to say before others get their turn.
+const STEPS: usize = 8;
+/// Changed places that are remembered beside all that are taken in the tables. More, and it is
 /// cheaper to begin anew.
 const SPARE_PLACES: usize = 65_536;
 
@@ -93,8 +96,27 @@ impl Feed {
     }
 
     /// Whether more changes are remembered than it pays.
-    pub(super) fn is_swamped(&self, rib: &Rib) -> bool {
-        self.pending.len() > SPARE_PLACES + rib.paths.len()
+    pub(super) fn is_swamped(&self, rib: &Rib, groups: &Groups) -> bool {
+        let spare = self.pending.len().saturating_sub(SPARE_PLACES);
+        spare > 0 && spare > self.places(rib, groups)
+    }
+
+    /// How many places are taken in the tables that the station is told of.
+    fn places(&self, rib: &Rib, groups: &Groups) -> usize {
+        let tables = self.config.tables;
+        let mut places = 0;
+        if tables.contains(Table::PrePolicy) || tables.contains(Table::PostPolicy) {
+            places += rib.paths.len();
+        }
+        if tables.contains(Table::LocRib) {
+            places += rib.loc_rib.iter().map(|count| *count as usize).sum::<usize>();
+        }
+        if tables.contains(Table::AdjRibOut) {
+            let told = self.told.keys().flat_map(|peer| Family::ALL.map(|family| (*peer, family)));
+            let told = told.map(|(peer, family)| groups.advertised_count(peer, family));
+            places += usize::try_from(told.sum::<u64>()).unwrap_or(usize::MAX);
+        }
+        places
     }
 
     pub(super) fn session_up(&mut self, peer: PeerIndex, has_paths: bool) {
@@ -134,14 +156,18 @@ impl Feed {
         self.pending.range(first..).next().is_some_and(|(topic, _)| topic.prefix == prefix)
     }
 
-    /// The next messages; nothing when all is said.
+    /// The next messages; nothing when all is said, or when the search for more took long enough:
+    /// then there still is news.
     pub(super) fn next(&mut self, now: Instant, source: &Source<'_>) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         if !self.greeted {
             self.greeted = true;
             self.greet(&mut out, source);
         }
-        while out.is_empty() && self.has_news() {
+        for _ in 0..STEPS {
+            if !out.is_empty() || !self.has_news() {
+                break;
+            }
             if self.stirred {
                 self.stirred = false;
                 self.tell_sessions(now, source, &mut out);
@@ -185,6 +211,7 @@ impl Feed {
             .collect();
         for index in gone {
             let Some(told) = self.told.remove(&index) else { continue };
+            self.walks.retain(|walk| !walk.is_only_of(index));
             let why = self.ended.remove(&index).unwrap_or(Down::Lost);
             bmp::peer_down(out, &told.header, Table::PrePolicy, source.time, &why);
             self.messages += 1;

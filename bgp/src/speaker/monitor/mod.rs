@@ -257,11 +257,10 @@ impl Speaker {
         if self.rib.watch.is_empty() {
             return;
         }
-        let noted = self.rib.watch.take();
+        let mut noted = self.rib.watch.take();
         let is_up = |index: &PeerIndex| self.peers.get(index).is_some_and(is_established);
         let mut last = None;
-        let mut concerned = noted;
-        concerned.retain(|(topic, _)| match topic.side {
+        noted.retain(|(topic, _)| match topic.side {
             Side::Best => true,
             // A peer that is down has no tables; when it is back, what was kept is told.
             Side::In(peer) | Side::Out(peer) => match last {
@@ -276,8 +275,8 @@ impl Speaker {
         let mut swamped = Vec::new();
         for (address, station) in &mut self.stations.stations {
             let Some(feed) = &mut station.feed else { continue };
-            concerned.iter().for_each(|(topic, change)| feed.mark(*topic, *change));
-            if feed.is_swamped(&self.rib) {
+            noted.iter().for_each(|(topic, change)| feed.mark(*topic, *change));
+            if feed.is_swamped(&self.rib, &self.groups) {
                 swamped.push(*address);
             }
         }

@@ -39,6 +39,11 @@ impl Walk {
         Self { family: Family::Ipv4, row: 0, only: Some(peer) }
     }
 
+    /// Whether only what this peer has told is told.
+    pub(super) fn is_only_of(&self, peer: PeerIndex) -> bool {
+        self.only == Some(peer)
+    }
+
     /// Whether everything about a prefix is still to be told by this walk.
     pub(super) fn will_tell(&self, prefix: PrefixId) -> bool {
         self.only.is_none() && (prefix.family(), prefix.row()) >= (self.family, self.row)
