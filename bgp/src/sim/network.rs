@@ -59,6 +59,8 @@ pub struct Simulation {
     blocked: BTreeSet<End>,
     /// Whether monitoring stations answer.
     collects: bool,
+    /// Whether they read from the beginning.
+    reads: bool,
     latency: Duration,
     chance: Jitter,
     last_activity: Instant,
@@ -85,6 +87,7 @@ impl Simulation {
             silent: BTreeSet::new(),
             blocked: BTreeSet::new(),
             collects: true,
+            reads: true,
             latency: Duration::from_millis(1),
             chance: Jitter::new(seed),
             last_activity: now,
@@ -170,6 +173,21 @@ impl Simulation {
     /// Stops a monitoring station from reading.
     pub fn block_station(&mut self, number: usize) {
         self.blocked.extend(self.station(number).map(|conn| (number, conn)));
+    }
+
+    /// Lets stations that are dialled from now on read nothing but what [`Self::trickle`] gives them.
+    pub fn hold_stations(&mut self) {
+        self.reads = false;
+    }
+
+    /// Gives a station that does not read some pieces of what there is; says how many there were.
+    pub fn trickle(&mut self, number: usize, pieces: usize) -> usize {
+        let Some(conn) = self.station(number) else { return 0 };
+        let Node { speaker, monitored, .. } = &mut self.nodes[number];
+        let now = self.now;
+        let given = std::iter::from_fn(|| speaker.poll_transmit(now, conn)).take(pieces);
+        let heard = monitored.entry(conn).or_default();
+        given.map(|bytes| heard.extend_from_slice(&bytes)).count()
     }
 
     /// Breaks the connection of a node with its station; it answers again when it is dialled, or
@@ -399,6 +417,9 @@ impl Simulation {
 
     fn dial_station(&mut self, from: End, station: SocketAddr) {
         let peer = if self.collects { Ok(from) } else { Err("connection refused".into()) };
+        if !self.reads {
+            self.blocked.insert(from);
+        }
         if self.collects {
             self.nodes[from.0].monitored.insert(from.1, Vec::new());
         }

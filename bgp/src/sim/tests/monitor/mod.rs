@@ -1,5 +1,8 @@
 //! What a monitoring station is told is what there is.
 
+mod collector;
+mod large;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU8;
@@ -11,121 +14,12 @@ use super::*;
 use crate::bmp::Table;
 use crate::rib::filter::{Action, MatchOperator, Operation, PrefixMatch, Rule};
 use crate::speaker::{AddPath, Monitoring, Receive, StationConfig, StationState, Verdict};
-use crate::wire::{self, Codec, Message, MessageSize, PeerKind};
+
+use collector::{Collector, Whose};
 
 /// The node that is monitored, in the middle of a star.
 const CENTRE: usize = 0;
 const STATION: &str = "10.9.9.9:5000";
-
-/// Whose table: a peer's, or the Loc-RIB with the address 0.0.0.0.
-type Whose = (Table, String);
-
-/// What a station knows: an AS path for each prefix and path identifier.
-type Tables = BTreeMap<Whose, BTreeMap<(Prefix, u32), String>>;
-
-/// A station that remembers.
-#[derive(Debug, Default)]
-struct Collector {
-    up: BTreeSet<String>,
-    tables: Tables,
-    ends: BTreeSet<(Whose, Family)>,
-    /// Peer, and reason code.
-    downs: Vec<(String, u8)>,
-    name: String,
-    reports: usize,
-    terminated: bool,
-    routes: usize,
-}
-
-impl Collector {
-    fn read(mut bytes: &[u8], several: bool) -> Self {
-        let mut collector = Self::default();
-        while let Some((head, _)) = bytes.split_first_chunk::<6>() {
-            assert_eq!(head[0], 3);
-            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-            let (message, rest) = bytes.split_at(length);
-            collector.message(head[5], &message[6..], several);
-            bytes = rest;
-        }
-        assert!(bytes.is_empty(), "half a message");
-        collector
-    }
-
-    fn message(&mut self, kind: u8, body: &[u8], several: bool) {
-        if kind >= 4 {
-            self.terminated |= kind == 5;
-            self.name += &String::from_utf8_lossy(body);
-            return;
-        }
-        let (header, body) = body.split_at(42);
-        let octets: [u8; 16] = header[10..26].try_into().unwrap();
-        let address = if header[1] & 0x80 == 0 || header[0] == 3 {
-            Ipv4Addr::from(<[u8; 4]>::try_from(&octets[12..]).unwrap()).to_string()
-        } else {
-            std::net::Ipv6Addr::from(octets).to_string()
-        };
-        let table = match (header[0], header[1] & 0x50) {
-            (3, _) => Table::LocRib,
-            (_, 0) => Table::PrePolicy,
-            (_, 0x40) => Table::PostPolicy,
-            (_, 0x50) => Table::AdjRibOut,
-            other => panic!("{other:?}"),
-        };
-        match kind {
-            0 => self.routes((table, address), body, several),
-            1 => self.reports += 1,
-            2 => {
-                assert!(self.up.remove(&address), "{address} was not up");
-                self.tables.retain(|(_, whose), _| *whose != address);
-                self.ends.retain(|((_, whose), _)| *whose != address);
-                self.downs.push((address, body[0]));
-            }
-            3 => assert!(self.up.insert(address), "up twice"),
-            other => panic!("message of type {other}"),
-        }
-    }
-
-    fn routes(&mut self, whose: Whose, update: &[u8], several: bool) {
-        assert!(self.up.contains(&whose.1), "{whose:?} is not up");
-        self.routes += 1;
-        // Node 1 sends several paths, and node 2 is sent several, where the test says so.
-        let ids = several
-            && (matches!(whose.0, Table::PrePolicy | Table::PostPolicy) && whose.1 == "10.0.0.2"
-                || whose.0 == Table::AdjRibOut && whose.1 == "10.0.0.3");
-        let families = wire::FamilySet::ALL;
-        let codec = Codec {
-            families,
-            asn_width: wire::AsnWidth::Four,
-            message_size: MessageSize::Extended,
-            add_path_receive: if ids { families } else { wire::FamilySet::EMPTY },
-            ..Codec::baseline(PeerKind::Internal)
-        };
-        let frame = wire::frame(update, MessageSize::Extended).unwrap().unwrap();
-        let Ok(Message::Update(update)) = Message::parse(frame, &codec) else {
-            panic!("not an UPDATE")
-        };
-        let mut scratch = wire::Scratch::default();
-        let checked = wire::check(&update, &codec, &mut scratch);
-        if let Some(family) = checked.end_of_rib {
-            assert!(self.ends.insert((whose, family)), "ended twice");
-            return;
-        }
-        let path = wire::Attributes::new(scratch.block()).as_path().to_string();
-        let table = self.tables.entry(whose).or_default();
-        for (identifier, prefix) in update.withdrawn {
-            table.remove(&(prefix, identifier));
-        }
-        for (identifier, prefix) in checked.unreach.into_iter().flatten() {
-            table.remove(&(prefix, identifier));
-        }
-        for (identifier, prefix) in update.announced {
-            table.insert((prefix, identifier), path.clone());
-        }
-        for (identifier, prefix) in checked.reach.into_iter().flat_map(|reach| reach.nlri) {
-            table.insert((prefix, identifier), path.clone());
-        }
-    }
-}
 
 fn heard(sim: &Simulation, several: bool) -> Collector {
     let (_, bytes) = sim.node(CENTRE).monitored.last_key_value().expect("a station was dialled");
@@ -336,37 +230,6 @@ fn a_station_that_does_not_read_is_told_the_last_word_only() {
 }
 
 #[test]
-fn a_station_too_far_behind_begins_anew() {
-    let mut configs = star(false);
-    let station: SocketAddr = STATION.parse().unwrap();
-    let tables = [Table::PrePolicy, Table::LocRib].into_iter().collect();
-    let config = StationConfig { tables, statistics: None };
-    configs[CENTRE].monitoring.stations.insert(station, config);
-    let mut sim = network(1, configs);
-    sim.block_station(CENTRE);
-    let many = |number: u32| {
-        Prefix::new(Ipv4Addr::from_bits(0x1400_0000 + (number << 8)).into(), 24).unwrap()
-    };
-    for number in 0..33_000 {
-        sim.with(1, |speaker, now| speaker.originate(now, many(number), &Originated::default()));
-    }
-    sim.run_for(Duration::from_secs(1));
-    let swamped = |sim: &Simulation| sim.node(CENTRE).speaker.stations(sim.now())[0].swamped;
-    assert_eq!(swamped(&sim), 0, "as much as the table holds may wait");
-    for number in 0..33_000 {
-        sim.with(1, |speaker, now| speaker.withdraw(now, many(number)));
-    }
-    sim.run_for(Duration::from_millis(500));
-    assert_eq!(swamped(&sim), 1);
-    assert_eq!(state(&sim, 0, 1), State::Established);
-    sim.run_for(Duration::from_secs(10));
-    assert_eq!(sim.node(CENTRE).monitored.len(), 2);
-    let mut expected = truth(&sim);
-    expected.retain(|(table, _), _| matches!(table, Table::PrePolicy | Table::LocRib));
-    assert_eq!(known(&heard(&sim, false)), expected);
-}
-
-#[test]
 fn statistics_come_in_time() {
     let mut configs = star(false);
     let station: SocketAddr = STATION.parse().unwrap();
@@ -435,25 +298,4 @@ proptest! {
         sim.run_until_quiet();
         prop_assert_eq!(known(&heard(&sim, several)), truth(&sim));
     }
-}
-
-/// The walk over a large table in search of the paths of one peer takes several turns.
-#[test]
-fn few_kept_paths_are_found_in_a_large_table() {
-    let mut configs = star(false);
-    for number in 0..40_000_u32 {
-        let address = Ipv4Addr::from_bits(0x1400_0000 + (number << 8));
-        let prefix = Prefix::new(address.into(), 24).unwrap();
-        configs[CENTRE].originated.insert(prefix, Originated::default());
-    }
-    let mut sim = network(1, configs);
-    originate(&mut sim, 3, 0);
-    sim.run_until_quiet();
-    sim.cut(0, 3);
-    sim.run_until_quiet();
-    let collector = heard(&sim, false);
-    assert_eq!(collector.downs, [("10.0.0.4".to_owned(), 4)]);
-    let whose = (Table::PrePolicy, "10.0.0.4".to_owned());
-    assert_eq!(known(&collector)[&whose], truth(&sim)[&whose]);
-    assert!(truth(&sim)[&whose].contains(&(shared(0), "65003".to_owned())));
 }
