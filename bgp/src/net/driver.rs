@@ -262,6 +262,8 @@ impl Driver {
             for conn in self.readable.iter().filter(|conn| self.connections.contains_key(conn)) {
                 self.speaker.handle(now, Input::Waiting { conn: *conn });
             }
+            // Now and then: the system's clock may be set.
+            self.speaker.set_wall_clock(now, station::since_epoch());
             self.speaker.handle_timeout(now);
             self.drain_outputs();
         }

@@ -34,5 +34,5 @@ pub(super) fn log_up(station: SocketAddr) {
 }
 
 pub(super) fn log_down(station: SocketAddr, reason: &str) {
-    tracing::warn!(%station, reason, "BMP station lost; it is dialled again");
+    tracing::warn!(%station, reason, "no connection with the BMP station; it is dialled again");
 }

@@ -260,7 +260,7 @@ fn again(bench: &Bench) -> Result<()> {
     let row = watched.row()?;
     ensure!(row["dumps"].as_u64() >= Some(2) && row["state"] == "current", "{row}");
     let log = std::fs::read_to_string(watched.lab.agents[0].log())?;
-    for line in ["BMP station connected", "BMP station lost"] {
+    for line in ["BMP station connected", "no connection with the BMP station"] {
         ensure!(log.contains(line), "no {line:?} in the log");
     }
     Ok(())
