@@ -4,6 +4,8 @@
 //! - [`session`]: from the configuration of a peer to agreed terms, and back down.
 //! - [`rib`]: what peers told us, what we chose, what we tell them.
 //! - [`speaker`]: the boundary; configuration, bytes and time in, bytes and routes out. No I/O.
+//! - [`bmp`]: what monitoring stations are told, as messages.
+//! - [`mrt`]: the table as a file.
 //! - [`bfd`]: whether the path to a peer forwards, asked many times a second. No I/O either.
 //! - [`sim`]: whole speakers in virtual time, the main test bed.
 //! - `net`, `bfd::net` (feature `tokio`): the edges, a thread each, that own sockets and the clock.
@@ -43,6 +45,10 @@
 //! | 5882 use of BFD | done | [`bfd`], `speaker::up_down` | §4.1: BGP does not wait for BFD; §8: AdminDown is said for 40 ms, not for a detection time |
 //! | 5883 multihop | done | [`bfd`] | without authentication, which §6 asks for across networks of others |
 //! | 9234 roles | done | `speaker::role`, `session::negotiate`, `rib::import`, `rib::export` | where asked for |
+//! | 7854 BMP | done | [`bmp`], `speaker::monitor` | paths are told as we keep them: attributes in canonical order, AS numbers of four octets, what RFC 7606 drops left out; statistics are numbers of routes; no route mirroring; a station is dialled again after 1 s to 60 s |
+//! | 8671 Adj-RIB-Out | post-policy | `speaker::monitor` | what export holds back is not kept, so there is no pre-policy view |
+//! | 9069 Loc-RIB | done | `speaker::monitor` | the best path alone |
+//! | 6396, 8050 MRT | TABLE_DUMP_V2 | [`mrt`], `speaker::dump` | paths as heard, whatever import made of them; when they were heard is not kept |
 //! | 5065 confederations | not | | |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
@@ -50,6 +56,8 @@
 //! dial again after the connect retry time.
 
 pub mod bfd;
+pub mod bmp;
+pub mod mrt;
 #[cfg(feature = "tokio")]
 pub mod net;
 pub mod rib;

@@ -22,6 +22,8 @@ pub enum Query {
     },
     /// BFD with the peers; answered with a list of [`BfdRow`].
     BgpBfd,
+    /// Monitoring stations; answered with a list of [`bgp::StationRow`].
+    BgpBmp,
     /// What the speaker knows; answered with a list of [`RouteRow`].
     BgpRoutes(bgp::RouteQuery),
     /// Why a prefix goes where it goes; answered with [`bgp::RouteView`].
@@ -31,6 +33,8 @@ pub enum Query {
     },
     /// Have a peer tell its routes again (RFC 2918); answered with [`bgp::RefreshView`].
     BgpRefresh(bgp::RefreshQuery),
+    /// A slice of the table as an MRT dump; answered with [`bgp::DumpPage`].
+    BgpDump(bgp::DumpQuery),
     /// Take leave of the peers; answered with [`bgp::DrainView`] once they are told nothing any more.
     BgpDrain {
         /// How long they have to choose other ways.
@@ -270,12 +274,16 @@ pub enum Answer {
     Peer(Box<bgp::PeerView>),
     /// To [`Query::BgpBfd`].
     Bfd(Vec<BfdRow>),
+    /// To [`Query::BgpBmp`].
+    Bmp(Vec<bgp::StationRow>),
     /// To [`Query::BgpRoutes`].
     Routes(Vec<RouteRow>),
     /// To [`Query::BgpRoute`].
     Route(bgp::RouteView),
     /// To [`Query::BgpRefresh`].
     Refresh(bgp::RefreshView),
+    /// To [`Query::BgpDump`].
+    Dump(bgp::DumpPage),
     /// To [`Query::BgpDrain`] and [`Query::BgpUndrain`].
     Drain(bgp::DrainView),
     /// To [`Query::PolicyShow`].

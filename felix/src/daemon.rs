@@ -6,7 +6,9 @@
 
 mod answers;
 mod bfd;
+mod bmp;
 mod drain;
+mod dump;
 mod endpoints;
 mod kernel;
 mod looking;

@@ -1,12 +1,16 @@
 //! Numbers for Prometheus. One registry of our own; names are those of Calico's Felix where the meaning is the same, so
 //! that dashboards keep working, and `ocicat_` elsewhere.
 
+mod bmp;
+
 use ocicat_bgp::bfd::{SessionSnapshot, State as BfdState};
-use ocicat_bgp::speaker::{PeerName, PeerSnapshot, State as SessionState};
+use ocicat_bgp::speaker::{PeerName, PeerSnapshot, State as SessionState, StationSnapshot};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+use bmp::BmpMetrics;
 
 use crate::config::PeerMetricsKind;
 use crate::plan::peering::PeerGroup;
@@ -57,6 +61,7 @@ pub struct Metrics {
     pub drained: IntGauge,
     peers: PeerMetrics,
     bfd: BfdMetrics,
+    bmp: BmpMetrics,
 }
 
 #[derive(Clone)]
@@ -156,6 +161,7 @@ impl Default for Metrics {
             ),
             peers: PeerMetrics::new(&make),
             bfd: BfdMetrics::new(&make),
+            bmp: BmpMetrics::new(&make),
             registry: make.registry,
         }
     }
@@ -174,6 +180,11 @@ impl Metrics {
     /// Takes in the state of every BFD session.
     pub fn set_bfd(&self, sessions: &[SessionSnapshot]) {
         self.bfd.set(sessions);
+    }
+
+    /// Takes in the state of every monitoring station.
+    pub fn set_stations(&self, stations: &[StationSnapshot]) {
+        self.bmp.set(stations);
     }
 
     /// The text form that Prometheus reads.

@@ -1,6 +1,7 @@
 //! How things are called and laid out for people.
 
 pub mod bgp;
+pub mod bmp;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

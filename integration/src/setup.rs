@@ -16,7 +16,7 @@ pub(crate) struct Package {
     pub(crate) package: &'static str,
 }
 
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 9] = [
     Package { program: "ip", package: "iproute2" },
     Package { program: "nft", package: "nftables" },
     Package { program: "gobgpd", package: "gobgpd" },
@@ -25,6 +25,8 @@ const PACKAGES: [Package; 7] = [
     Package { program: "/usr/lib/frr/bgpd", package: "frr" },
     Package { program: "bgpctl", package: "openbgpd" },
     Package { program: "exabgp", package: "exabgp" },
+    Package { program: "pmbmpd", package: "pmacct" },
+    Package { program: "bgpdump", package: "bgpdump" },
 ];
 
 /// Fails with advice unless we are root: namespaces, routes and nftables need it.

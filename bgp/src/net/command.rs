@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    Asked, AttributeSnapshot, Config, NotAsked, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
+    RouteSnapshot, StationSnapshot,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 
@@ -19,9 +20,19 @@ pub(super) enum Command {
     Withdraw(Prefix),
     Unreachable(BTreeSet<IpAddr>),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    Stations(oneshot::Sender<Vec<StationSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
-    Routes { family: Family, from: u32, answer: oneshot::Sender<Page> },
+    Routes {
+        family: Family,
+        from: u32,
+        answer: oneshot::Sender<Page>,
+    },
     Advertised(PeerName, Family, oneshot::Sender<Vec<(Prefix, AttributeSnapshot)>>),
+    Dump {
+        families: FamilySet,
+        from: Option<DumpCursor>,
+        answer: oneshot::Sender<(Vec<u8>, Option<DumpCursor>)>,
+    },
     Route(Prefix, oneshot::Sender<Option<RouteSnapshot>>),
     AskAgain(PeerName, FamilySet, oneshot::Sender<Result<Asked, NotAsked>>),
     Stop(Goodbye),

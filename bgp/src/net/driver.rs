@@ -18,6 +18,7 @@ use super::event::{Event, EventQueue};
 use super::listen::{Listeners, Outcome};
 use super::signal::{Ready, Signal};
 use super::socket;
+use super::station;
 use super::watch::{self, Watch};
 use crate::bfd;
 use crate::session::State;
@@ -223,12 +224,18 @@ impl Driver {
             }
             // Whoever asked may have gone away since; then the answer is not needed.
             Some(Command::Peers(answer)) => drop(answer.send(self.speaker.peers(now))),
+            Some(Command::Stations(answer)) => drop(answer.send(self.speaker.stations(now))),
             Some(Command::Bfd(answer)) => self.watch.snapshot(answer),
             Some(Command::Routes { family, from, answer }) => {
                 drop(answer.send(self.speaker.routes(family, from, ROUTES_PER_TURN)));
             }
             Some(Command::Advertised(peer, family, answer)) => {
                 drop(answer.send(self.speaker.advertised(&peer, family)));
+            }
+            Some(Command::Dump { families, from, answer }) => {
+                let seconds = station::since_epoch().as_secs();
+                let time = u32::try_from(seconds).unwrap_or(u32::MAX);
+                drop(answer.send(self.speaker.dump(time, families, from)));
             }
             Some(Command::Route(prefix, answer)) => {
                 drop(answer.send(self.speaker.route(prefix)));
@@ -277,6 +284,8 @@ impl Driver {
             for conn in self.readable.iter().filter(|conn| self.connections.contains_key(conn)) {
                 self.speaker.handle(now, Input::Waiting { conn: *conn });
             }
+            // Now and then: the system's clock may be set.
+            self.speaker.set_wall_clock(now, station::since_epoch());
             self.speaker.handle_timeout(now);
             self.drain_outputs();
         }
@@ -306,6 +315,12 @@ impl Driver {
         while let Some(output) = self.speaker.poll_output() {
             match output {
                 Output::Connect { conn, peer, remote } => self.dial(conn, &peer, remote),
+                Output::ConnectStation { conn, station } => {
+                    self.speaker.set_wall_clock(now(), station::since_epoch());
+                    self.spawn_dial(conn, station::connect(station));
+                }
+                Output::StationUp { station } => station::log_up(station),
+                Output::StationDown { station, reason } => station::log_down(station, &reason),
                 Output::Transmit { conn } => self.writable.push_back(conn),
                 Output::Close { conn } => self.close(conn),
                 Output::RouteChanged(route) => self.events.push(Event::RouteChanged(route)),
@@ -334,9 +349,16 @@ impl Driver {
             .get(name)
             .ok_or_else(|| io::Error::other("the peer is not configured any more"))
             .and_then(|peer| socket::dialler(peer, remote, kind(&self.config, peer)));
+        self.spawn_dial(conn, async move { socket?.connect(remote).await });
+    }
+
+    fn spawn_dial(
+        &mut self,
+        conn: ConnId,
+        connect: impl Future<Output = io::Result<TcpStream>> + Send + 'static,
+    ) {
         let bell = self.bell.clone();
         let dial = async move {
-            let connect = async { socket?.connect(remote).await };
             let result = tokio::time::timeout(CONNECT_WITHIN, connect)
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

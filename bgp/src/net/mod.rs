@@ -16,6 +16,7 @@ mod event;
 mod listen;
 mod signal;
 mod socket;
+mod station;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -28,7 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    Asked, AttributeSnapshot, Config, NotAsked, Originated, PeerName, PeerSnapshot, RouteSnapshot,
+    Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
+    RouteSnapshot, StationSnapshot,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 use command::Command;
@@ -123,6 +125,14 @@ impl Handle {
         self.ask(Command::Peers).await
     }
 
+    /// Every monitoring station as it is now.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn stations(&self) -> Result<Vec<StationSnapshot>, Stopped> {
+        self.ask(Command::Stations).await
+    }
+
     /// The BFD session of every peer that has one.
     ///
     /// # Errors
@@ -158,6 +168,19 @@ impl Handle {
         family: Family,
     ) -> Result<Vec<(Prefix, AttributeSnapshot)>, Stopped> {
         self.ask(|answer| Command::Advertised(peer, family, answer)).await
+    }
+
+    /// A slice of the table as an MRT dump, and where to go on; see
+    /// [`Speaker::dump`](crate::speaker::Speaker::dump).
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn dump(
+        &self,
+        families: FamilySet,
+        from: Option<DumpCursor>,
+    ) -> Result<(Vec<u8>, Option<DumpCursor>), Stopped> {
+        self.ask(|answer| Command::Dump { families, from, answer }).await
     }
 
     /// One prefix with all its paths.

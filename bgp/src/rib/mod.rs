@@ -23,6 +23,7 @@ pub(crate) mod queue;
 mod reach;
 pub(crate) mod slab;
 pub(crate) mod sweep;
+pub(crate) mod watch;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use path::{LOCAL, Path, PathId, Paths, PeerIndex, Standing};
 use prefix::{PrefixId, Prefixes};
 use queue::PrefixQueue;
 use reach::Unreachable;
+use watch::Watch;
 
 /// What the table knows of a peer.
 #[derive(Debug, Clone)]
@@ -86,6 +88,10 @@ pub(crate) struct Rib {
     pub(crate) every_path_counts: bool,
     /// Prefixes whose next hops changed since they were last taken out, if anybody does.
     pub(crate) hops_changed: PrefixQueue,
+    /// Changes of single paths, if anybody wants to know.
+    pub(crate) watch: Watch,
+    /// How many prefixes have a best path, per family.
+    pub(crate) loc_rib: [u32; 2],
     chosen: Chosen,
     /// Prefixes that lost their last path; they keep their number until everybody was told.
     pub(crate) orphans: Vec<PrefixId>,
@@ -110,6 +116,8 @@ impl Rib {
             unreachable: Unreachable::default(),
             every_path_counts: false,
             hops_changed: PrefixQueue::default(),
+            watch: Watch::default(),
+            loc_rib: [0; 2],
             chosen,
             orphans: Vec::new(),
             contenders: Vec::new(),
@@ -153,6 +161,9 @@ impl Rib {
                 if attr != received {
                     self.paths.set_received(id, Some(self.attributes.retain(received)));
                 }
+                if self.watch.paths {
+                    self.note_new(id);
+                }
                 self.select(prefix);
             }
         }
@@ -176,6 +187,9 @@ impl Rib {
             return;
         }
         let prefix = old.prefix.expect("a path in a chain has a prefix");
+        if self.watch.paths {
+            self.note_again(id, received, imported);
+        }
         self.remember(prefix);
         // The new uses before the old ones go: a set that both share must not vanish in between.
         self.attributes.retain(attr);
@@ -201,6 +215,9 @@ impl Rib {
     /// Removes a path that is there.
     pub(crate) fn remove(&mut self, id: PathId) {
         let prefix = self.paths.get(id).prefix.expect("a path in a chain has a prefix");
+        if self.watch.paths {
+            self.note_gone(id);
+        }
         self.remember(prefix);
         let (path, received) = self.paths.remove(&mut self.prefixes, id);
         self.neighbor_mut(path.peer).paths[prefix.family().index()] -= 1;
@@ -332,6 +349,9 @@ impl Rib {
         let same_rest = used.eq(self.used_before.iter().skip(1).copied());
         if !same_best || self.every_path_counts {
             self.best_changed.push(prefix);
+        }
+        if !same_best {
+            self.note_best(prefix, best.is_some());
         }
         let hops_changed = !same_best || !same_rest;
         if hops_changed && self.chosen == Chosen::Told {

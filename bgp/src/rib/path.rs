@@ -70,6 +70,11 @@ impl Path {
     ) -> Self {
         Self { prefix: Some(prefix), next: NONE, attr, peer, generation, standing }
     }
+
+    /// Whether it may be chosen.
+    pub(crate) const fn is_eligible(&self) -> bool {
+        !matches!(self.standing, Standing::Ineligible(_))
+    }
 }
 
 /// All paths.
@@ -197,6 +202,11 @@ impl Paths {
         self.identifiers.remove(&id);
         let received = self.received.remove(&id);
         (self.slab.remove(id.0), received)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
     }
 
     /// One more than the largest number of a path.

@@ -19,8 +19,12 @@ pub(crate) struct Link {
     /// The part of a message whose end has not come yet.
     pub(crate) partial: Vec<u8>,
     pub(crate) outbox: Outbox,
+    /// The peer's TCP port.
+    pub(crate) remote_port: u16,
     /// What we said.
     pub(crate) open: Option<Open>,
+    /// What the peer said, as it came; for those who monitor.
+    pub(crate) open_heard: Vec<u8>,
     /// Since both OPENs are good.
     pub(crate) terms: Option<Terms>,
     pub(crate) last_heard: Instant,
@@ -45,7 +49,9 @@ impl Link {
             local,
             partial: Vec::new(),
             outbox: Outbox::default(),
+            remote_port: 0,
             open: None,
+            open_heard: Vec::new(),
             terms: None,
             last_heard: now,
             last_taken: now,

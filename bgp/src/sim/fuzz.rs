@@ -123,6 +123,9 @@ impl Player {
                 | Output::HostsChanged
                 | Output::AggregateFormed { .. }
                 | Output::AggregateGone { .. }
+                | Output::ConnectStation { .. }
+                | Output::StationUp { .. }
+                | Output::StationDown { .. }
                 | Output::Synced { .. } => {}
             }
         }

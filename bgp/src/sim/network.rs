@@ -25,6 +25,8 @@ pub struct Node {
     pub changes: Vec<(Duration, PeerName, State, Option<DownReason>)>,
     /// How often a route was changed or withdrawn.
     pub route_events: usize,
+    /// What monitoring stations were told, by connection.
+    pub monitored: BTreeMap<ConnId, Vec<u8>>,
 }
 
 /// The name of the link between nodes with link-local addresses.
@@ -55,6 +57,10 @@ pub struct Simulation {
     silent: BTreeSet<(usize, usize)>,
     /// Ends whose socket takes nothing.
     blocked: BTreeSet<End>,
+    /// Whether monitoring stations answer.
+    collects: bool,
+    /// Whether they read from the beginning.
+    reads: bool,
     latency: Duration,
     chance: Jitter,
     last_activity: Instant,
@@ -80,6 +86,8 @@ impl Simulation {
             others: BTreeMap::new(),
             silent: BTreeSet::new(),
             blocked: BTreeSet::new(),
+            collects: true,
+            reads: true,
             latency: Duration::from_millis(1),
             chance: Jitter::new(seed),
             last_activity: now,
@@ -98,6 +106,7 @@ impl Simulation {
             synced: BTreeSet::new(),
             changes: Vec::new(),
             route_events: 0,
+            monitored: BTreeMap::new(),
         });
         self.attend(number);
         number
@@ -154,6 +163,41 @@ impl Simulation {
     pub fn block(&mut self, from: usize, to: usize) {
         let ends = self.others.iter().filter(|(this, that)| this.0 == from && that.0 == to);
         self.blocked.extend(ends.map(|(this, _)| *this));
+    }
+
+    /// The connection of a node with its monitoring station, if there is one.
+    fn station(&self, number: usize) -> Option<ConnId> {
+        self.nodes[number].monitored.last_key_value().map(|(conn, _)| *conn)
+    }
+
+    /// Stops a monitoring station from reading.
+    pub fn block_station(&mut self, number: usize) {
+        self.blocked.extend(self.station(number).map(|conn| (number, conn)));
+    }
+
+    /// Lets stations that are dialled from now on read nothing but what [`Self::trickle`] gives them.
+    pub fn hold_stations(&mut self) {
+        self.reads = false;
+    }
+
+    /// Gives a station that does not read some pieces of what there is; says how many there were.
+    pub fn trickle(&mut self, number: usize, pieces: usize) -> usize {
+        let Some(conn) = self.station(number) else { return 0 };
+        let Node { speaker, monitored, .. } = &mut self.nodes[number];
+        let now = self.now;
+        let given = std::iter::from_fn(|| speaker.poll_transmit(now, conn)).take(pieces);
+        let heard = monitored.entry(conn).or_default();
+        given.map(|bytes| heard.extend_from_slice(&bytes)).count()
+    }
+
+    /// Breaks the connection of a node with its station; it answers again when it is dialled, or
+    /// does not.
+    pub fn cut_station(&mut self, number: usize, answers: bool) {
+        self.collects = answers;
+        if let Some(conn) = self.station(number) {
+            self.blocked.remove(&(number, conn));
+            self.input((number, conn), |conn| Input::Closed { conn, error: Some("reset") });
+        }
     }
 
     /// Lets all sockets take everything again.
@@ -325,6 +369,12 @@ impl Simulation {
                 Output::HostsChanged
                 | Output::AggregateFormed { .. }
                 | Output::AggregateGone { .. } => {}
+                Output::ConnectStation { conn, station } => {
+                    self.dial_station((number, conn), station);
+                }
+                Output::StationUp { .. } | Output::StationDown { .. } => {
+                    self.last_activity = self.now;
+                }
                 told @ (Output::RouteChanged(_)
                 | Output::RouteWithdrawn { .. }
                 | Output::PeerStateChanged { .. }
@@ -359,6 +409,9 @@ impl Simulation {
                 self.last_activity = self.now;
             }
             Output::Connect { .. }
+            | Output::ConnectStation { .. }
+            | Output::StationUp { .. }
+            | Output::StationDown { .. }
             | Output::Transmit { .. }
             | Output::Close { .. }
             | Output::HostsChanged
@@ -369,11 +422,26 @@ impl Simulation {
         }
     }
 
+    fn dial_station(&mut self, from: End, station: SocketAddr) {
+        let peer = if self.collects { Ok(from) } else { Err("connection refused".into()) };
+        if !self.reads {
+            self.blocked.insert(from);
+        }
+        if self.collects {
+            self.nodes[from.0].monitored.insert(from.1, Vec::new());
+        }
+        self.schedule(self.latency, Delivery::Answer { to: from, local: station, peer });
+    }
+
     fn transmit(&mut self, from: End) {
         if self.blocked.contains(&from) {
             return;
         }
         while let Some(bytes) = self.nodes[from.0].speaker.poll_transmit(self.now, from.1) {
+            if let Some(heard) = self.nodes[from.0].monitored.get_mut(&from.1) {
+                heard.extend_from_slice(&bytes);
+                self.last_activity = self.now;
+            }
             let Some(to) = self.others.get(&from).copied() else { continue };
             if !self.silent.contains(&pair(from.0, to.0)) {
                 self.schedule(self.latency, Delivery::Bytes { to, bytes: bytes.to_vec() });

@@ -11,7 +11,10 @@ use crate::wire::{Cease, Notification};
 pub(super) struct Cause {
     pub(super) reason: Arc<DownReason>,
     pub(super) fault: Fault,
+    /// What we say.
     pub(super) notification: Option<Notification>,
+    /// What the peer has said.
+    pub(super) heard: Option<Notification>,
 }
 
 /// What kind of end it is; decides when to try again and what becomes of the routes.
@@ -32,14 +35,14 @@ pub(super) enum Fault {
 impl Cause {
     pub(super) fn transport(text: String) -> Self {
         let reason = DownReason { by: EndedBy::Transport, code: None, text };
-        Self { reason: Arc::new(reason), fault: Fault::Transport, notification: None }
+        Self { reason: Arc::new(reason), fault: Fault::Transport, notification: None, heard: None }
     }
 
     /// We end it; the text adds to what the notification says by itself.
     pub(super) fn ours(fault: Fault, notification: Notification, text: String) -> Self {
         let code = Some((notification.code, notification.subcode));
         let reason = DownReason { by: EndedBy::Us, code, text };
-        Self { reason: Arc::new(reason), fault, notification: Some(notification) }
+        Self { reason: Arc::new(reason), fault, notification: Some(notification), heard: None }
     }
 
     pub(super) fn cease(reason: Cease, text: &str) -> Self {
@@ -79,6 +82,7 @@ impl Cause {
         let code = Some((notification.code, notification.subcode));
         let text = format!("the peer says: {notification}");
         let reason = DownReason { by: EndedBy::Peer, code, text };
-        Self { reason: Arc::new(reason), fault, notification: None }
+        let heard = Some(notification.clone());
+        Self { reason: Arc::new(reason), fault, notification: None, heard }
     }
 }

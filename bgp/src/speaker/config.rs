@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::aggregate::Specifics;
 use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
 use super::limit::MaxPaths;
+use super::monitor::Monitoring;
 use super::role::PeerRole;
 use crate::bfd::{Reach, Timing};
 use crate::rib::filter::Filter;
@@ -72,6 +73,8 @@ pub struct Config {
     pub originated: BTreeMap<Prefix, Originated>,
     /// What is told in one instead of, or beside, many.
     pub aggregates: BTreeMap<Prefix, Specifics>,
+    /// Who is told of all this by BMP.
+    pub monitoring: Monitoring,
     /// Whether the edge is told the chosen routes. Counts only in [`super::Speaker::new`].
     pub chosen: Chosen,
 }
@@ -102,6 +105,7 @@ impl Config {
             cluster_id: None,
             originated: BTreeMap::new(),
             aggregates: BTreeMap::new(),
+            monitoring: Monitoring::default(),
             chosen: Chosen::default(),
         }
     }

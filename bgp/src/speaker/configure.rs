@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::aggregate::Aggregates;
 use super::cause::{Cause, Fault};
+use super::monitor::{Monitoring, Stations};
 use super::restart::Restart;
 use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker, Timer};
 use crate::rib::attribute::{AttrId, Block};
@@ -27,7 +28,12 @@ impl Speaker {
     /// A speaker that has done nothing yet; its first outputs are ready to be polled. The seed
     /// decides the jitter of timers and the layout of hash tables.
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
-        let bare = Config { peers: BTreeMap::new(), originated: BTreeMap::new(), ..config.clone() };
+        let bare = Config {
+            peers: BTreeMap::new(),
+            originated: BTreeMap::new(),
+            monitoring: Monitoring::default(),
+            ..config.clone()
+        };
         let mut speaker = Self {
             rib: Rib::new(ourselves(&config), limits(&config), config.chosen, seed),
             restart: Restart::new(&config, now),
@@ -39,6 +45,7 @@ impl Speaker {
             next_conn: 0,
             groups: Groups::default(),
             aggregates: Aggregates::default(),
+            stations: Stations::default(),
             sweeps: VecDeque::new(),
             timers: Timers::new(),
             jitter: Jitter::new(seed),
@@ -68,6 +75,9 @@ impl Speaker {
         let Config { peers, originated, local_as: config_as, .. } = config;
         let gone: Vec<_> = old.peers.keys().filter(|name| !peers.contains_key(*name)).collect();
         gone.into_iter().for_each(|name| self.remove_peer(now, name));
+        let who =
+            |monitoring: &Monitoring| (monitoring.name.clone(), monitoring.description.clone());
+        let renamed = who(&old.monitoring) != who(&self.config.monitoring);
         let same = old.local_as == config_as && old.router_id == self.config.router_id;
         let identity = if same { Identity::Kept } else { Identity::Changed };
         for (name, config) in peers {
@@ -77,6 +87,7 @@ impl Speaker {
             }
         }
         self.follow_ranges(now, identity);
+        self.configure_stations(now, renamed || !same);
         if old.cluster_id != self.config.cluster_id {
             self.groups.mark_all(&self.rib);
         }
@@ -129,6 +140,7 @@ impl Speaker {
             }
             self.stop(now, index, &cause);
         }
+        self.end_stations(now);
         self.after(now);
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::cause::Cause;
 use super::found::Arrival;
-use super::{ConnId, Dial, Output, Place, Refused, Speaker, Timer};
+use super::{ConnId, Dial, Place, Refused, Speaker, Timer};
 use crate::rib::path::PeerIndex;
 use crate::session::Quarantine;
 use crate::session::collision::Direction;
@@ -39,6 +39,9 @@ impl Speaker {
         let conn = self.new_conn();
         let place = Place { peer: index, direction: Direction::Incoming };
         self.attach(now, place, conn, Some(arrival.local));
+        if let Some(link) = self.link(place) {
+            link.remote_port = arrival.remote.port();
+        }
         self.event(now, place, Event::StartPassive, None);
         self.event(now, place, Event::TransportUp, None);
         self.after(now);
@@ -109,8 +112,7 @@ impl Speaker {
 
     pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
         let Some(place) = self.conns.get(&conn).copied() else {
-            self.outputs.push_back(Output::Close { conn });
-            return;
+            return self.station_connected(now, conn);
         };
         if let Some(link) = self.link(place) {
             link.local = Some(local);
@@ -120,7 +122,9 @@ impl Speaker {
     }
 
     pub(super) fn connect_failed(&mut self, now: Instant, conn: ConnId, error: &str) {
-        let Some(place) = self.conns.get(&conn).copied() else { return };
+        let Some(place) = self.conns.get(&conn).copied() else {
+            return self.station_lost(now, conn, &format!("cannot connect: {error}"));
+        };
         self.detach(place);
         if let Some(peer) = self.peers.get_mut(&place.peer) {
             peer.connect_error = Some(error.to_owned());
@@ -131,7 +135,12 @@ impl Speaker {
 
     pub(super) fn closed(&mut self, now: Instant, conn: ConnId, error: Option<&str>) {
         self.closing.remove(&conn);
-        let Some(place) = self.conns.get(&conn).copied() else { return };
+        let Some(place) = self.conns.get(&conn).copied() else {
+            let text = error.map_or("the station closed the connection".into(), |error| {
+                format!("the connection failed: {error}")
+            });
+            return self.station_lost(now, conn, &text);
+        };
         let text = error.map_or("the peer closed the connection".into(), |error| {
             format!("the connection failed: {error}")
         });

@@ -80,8 +80,12 @@ impl Speaker {
         self.timers.set(Timer::Retry(at.peer), now + CONNECT_TIMEOUT);
         let Some(peer) = self.peers.get(&at.peer) else { return };
         let Some(address) = peer.address() else { return };
-        let remote = SocketAddr::new(address, peer.config.port);
-        self.outputs.push_back(Output::Connect { conn, peer: peer.name.clone(), remote });
+        let (port, peer) = (peer.config.port, peer.name.clone());
+        if let Some(link) = self.link(at) {
+            link.remote_port = port;
+        }
+        let remote = SocketAddr::new(address, port);
+        self.outputs.push_back(Output::Connect { conn, peer, remote });
     }
 
     fn send_open(&mut self, now: Instant, at: Place) {
@@ -230,7 +234,10 @@ impl Speaker {
                 if let Some(peer) = self.peers.get_mut(&index) {
                     peer.presumed_complete = true;
                 }
+                self.stations.stir();
             }
+            Timer::Station(address) => self.dial_station(address),
+            Timer::Report(address) => self.report_to_station(now, address),
             // What they mean is looked at after every event.
             Timer::Answer | Timer::Deferral => {}
         }
@@ -279,6 +286,11 @@ impl Speaker {
     pub(super) fn local_address(&mut self, at: Place) -> Option<IpAddr> {
         self.link(at)?.local.map(|local| local.ip().to_canonical())
     }
+}
+
+/// What we say to a peer that says in Established what does not belong there.
+pub(super) const fn unexpected_in_session() -> Notification {
+    unexpected(State::Established)
 }
 
 /// RFC 6608: what to say of a message that the state does not expect.

@@ -91,6 +91,26 @@ pub enum Output {
         /// Where to.
         remote: SocketAddr,
     },
+    /// Dial a monitoring station, with ordinary TCP options. Answer as for [`Self::Connect`]; from
+    /// then on it is a connection like any other.
+    ConnectStation {
+        /// The name of the new connection.
+        conn: ConnId,
+        /// Where to.
+        station: SocketAddr,
+    },
+    /// A monitoring station is there, and is told everything.
+    StationUp {
+        /// Which.
+        station: SocketAddr,
+    },
+    /// A monitoring station is gone, or cannot be reached; it is dialled again. Said once.
+    StationDown {
+        /// Which.
+        station: SocketAddr,
+        /// Why.
+        reason: String,
+    },
     /// There is something to send: call [`super::Speaker::poll_transmit`] whenever the socket can
     /// take more, until it gives nothing. Said once for each change from nothing to something.
     Transmit {

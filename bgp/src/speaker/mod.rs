@@ -19,10 +19,12 @@ mod config;
 mod configure;
 mod connections;
 mod drive;
+mod dump;
 mod event;
 mod found;
 mod limit;
 mod look;
+mod monitor;
 mod receive;
 mod refresh;
 mod restart;
@@ -39,9 +41,11 @@ pub use config::{
     NextHopMode, Originated, Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart,
     Receive, Reflection, Start, Ttl,
 };
+pub use dump::DumpCursor;
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::{Arrival, Host};
 pub use limit::{LimitAction, MaxPaths};
+pub use monitor::{Monitoring, StationConfig, StationSnapshot, StationState, TableSet};
 pub use refresh::{Asked, NotAsked};
 pub use role::{PeerRole, Role, SilentPeer};
 pub use snapshot::{
@@ -66,6 +70,7 @@ use crate::session::link::Outbox;
 use crate::session::timer::{Jitter, Timers};
 use crate::wire::{Family, MessageKind, Scratch};
 use aggregate::Aggregates;
+use monitor::Stations;
 use restart::Restart;
 
 /// How many times more prefixes without paths are kept while peers wait to be told.
@@ -85,6 +90,7 @@ pub struct Speaker {
     rib: Rib,
     groups: Groups,
     aggregates: Aggregates,
+    stations: Stations,
     sweeps: VecDeque<Sweep>,
     restart: Restart,
     timers: Timers<Timer>,
@@ -127,6 +133,10 @@ enum Timer {
     Refresh(PeerIndex),
     /// RFC 9494 §4.2: how long stale routes are kept after the restart time.
     LongLived(PeerIndex, Family),
+    /// A monitoring station is dialled again.
+    Station(SocketAddr),
+    /// A monitoring station is told statistics.
+    Report(SocketAddr),
     /// Peers that have not come up by now are not waited for.
     Answer,
     /// RFC 4724 §4.1: Selection_Deferral_Timer.
@@ -201,6 +211,14 @@ impl Speaker {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
+        if !self.stations.is_empty() {
+            // What peers were sent since the last input is news for stations.
+            self.tell_stations(self.clock);
+            self.announce_stations();
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+        }
         while let Some(prefix) = self.rib.hops_changed.pop() {
             let route = self.route_of(prefix);
             let routed = &mut self.routed[prefix.family().index()];
@@ -228,7 +246,9 @@ impl Speaker {
             }
             return last_words.map(|(_, bytes)| bytes);
         }
-        let Place { peer, direction } = *self.conns.get(&conn)?;
+        let Some(Place { peer, direction }) = self.conns.get(&conn).copied() else {
+            return self.transmit_to_station(now, conn);
+        };
         let state = self.peers.get_mut(&peer)?;
         let link = state.link_mut(direction)?;
         link.last_taken = now;
@@ -244,6 +264,7 @@ impl Speaker {
             }
             if let Some(bytes) = state.end_of_rib(self.rib.deferred) {
                 self.begin_refresh(peer);
+                self.stations.stir();
                 return Some(bytes);
             }
             if let Some(bytes) = state.end_of_refresh() {
@@ -263,17 +284,19 @@ impl Speaker {
                 self.contribute(prefix);
             }
         }
+        self.tell_stations(now);
         // While groups have something to say most orphans are still theirs, and peers come first.
         let (orphans, allowed) = (self.rib.orphans.len(), self.restart.orphans_allowed);
         if orphans > allowed && (orphans / BUSY_PATIENCE > allowed || self.groups.are_idle()) {
             self.forget_orphans();
         }
         self.announce_output();
+        self.announce_stations();
     }
 
     fn forget_orphans(&mut self) {
-        let groups = &self.groups;
-        self.rib.forget_orphans(|prefix| groups.concern(prefix));
+        let (groups, stations) = (&self.groups, &self.stations);
+        self.rib.forget_orphans(|prefix| groups.concern(prefix) || stations.concern(prefix));
         // Twice what could not be forgotten now: the work stays proportional to the changes.
         self.restart.orphans_allowed = 2 * self.rib.orphans.len() + 1024;
     }

@@ -11,8 +11,8 @@ use crate::session::collision::{self, Direction, Identity};
 use crate::session::negotiate;
 use crate::session::state::{Event, State};
 use crate::wire::{
-    self, Cease, Checked, Codec, Family, FamilySet, Message, NextHop, Nlri, Notification, Open,
-    PeerKind, Severity, Summary, Update,
+    self, Cease, Checked, Codec, Family, FamilySet, Message, MessageKind, NextHop, Nlri,
+    Notification, Open, PeerKind, Severity, Summary, Update,
 };
 
 /// What is left to do with the stream of a connection.
@@ -61,6 +61,11 @@ impl Speaker {
             used += frame.len();
             if let Some(peer) = self.peers.get_mut(&at.peer) {
                 peer.received.add(frame.kind, 1);
+            }
+            if frame.kind == MessageKind::Open
+                && let Some(link) = self.link(at)
+            {
+                link.open_heard = bytes[used - frame.len()..used].to_vec();
             }
             match Message::parse(frame, &codec) {
                 Ok(message) => match self.message(now, at, message, &codec) {

@@ -59,6 +59,8 @@ impl Speaker {
         neighbor.router_id = terms.theirs.router_id;
         neighbor.own_address = own_address;
         neighbor.role = role.filter(|_| terms.codec.peer == PeerKind::External);
+        let has_paths = neighbor.paths != [0; 2];
+        self.stations.session_up(index, has_paths);
         self.keep_preserved(now, index, &terms);
         if let Some(policy) = self.policy(at) {
             self.groups.join(&self.rib, index, policy);
@@ -93,6 +95,7 @@ impl Speaker {
         let index = at.peer;
         self.timers.cancel(Timer::Stale(index));
         self.timers.cancel(Timer::Presume(index));
+        self.stations.session_down(index, cause);
         self.groups.leave(&mut self.rib, index);
         self.rib.every_path_counts = self.groups.tell_several();
         let Some(peer) = self.peers.get_mut(&index) else { return };
@@ -193,6 +196,7 @@ impl Speaker {
     pub(super) fn end_of_rib(&mut self, index: PeerIndex, family: Family) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
         peer.end_of_rib.insert(family);
+        self.stations.stir();
         if peer.retained.contains(family) {
             peer.retained.remove(family);
             if peer.retained.is_empty() {

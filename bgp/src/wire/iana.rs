@@ -290,3 +290,123 @@ pub mod bfd {
         pub const REVERSE_CONCATENATED_PATH_DOWN: u8 = 8;
     }
 }
+
+/// BMP (RFC 7854 §10, RFC 8671 §9, RFC 9069 §8).
+pub mod bmp {
+    /// Version.
+    pub const VERSION: u8 = 3;
+
+    /// Message types.
+    pub mod message {
+        /// Route Monitoring.
+        pub const ROUTE_MONITORING: u8 = 0;
+        /// Statistics Report.
+        pub const STATISTICS_REPORT: u8 = 1;
+        /// Peer Down Notification.
+        pub const PEER_DOWN: u8 = 2;
+        /// Peer Up Notification.
+        pub const PEER_UP: u8 = 3;
+        /// Initiation.
+        pub const INITIATION: u8 = 4;
+        /// Termination.
+        pub const TERMINATION: u8 = 5;
+    }
+
+    /// Peer types.
+    pub mod peer_type {
+        /// A peer of the only instance there is.
+        pub const GLOBAL: u8 = 0;
+        /// The Loc-RIB.
+        pub const LOC_RIB: u8 = 3;
+    }
+
+    /// Flags of a per-peer header.
+    pub mod peer_flag {
+        /// V: the address is an IPv6 one.
+        pub const IPV6: u8 = 0x80;
+        /// L: after policy.
+        pub const POST_POLICY: u8 = 0x40;
+        /// A: AS paths have two octets for each AS.
+        pub const TWO_OCTET_AS: u8 = 0x20;
+        /// O: Adj-RIB-Out.
+        pub const ADJ_RIB_OUT: u8 = 0x10;
+    }
+
+    /// Types of information in Initiation and Peer Up.
+    pub mod information {
+        /// sysDescr.
+        pub const SYS_DESCR: u16 = 1;
+        /// sysName.
+        pub const SYS_NAME: u16 = 2;
+        /// VRF or table name.
+        pub const TABLE_NAME: u16 = 3;
+    }
+
+    /// Types of information in Termination, and the reason.
+    pub mod termination {
+        /// Text.
+        pub const STRING: u16 = 0;
+        /// Reason.
+        pub const REASON: u16 = 1;
+        /// Closed by the operator.
+        pub const ADMINISTRATIVELY_CLOSED: u16 = 0;
+    }
+
+    /// Reasons of a Peer Down.
+    pub mod peer_down {
+        /// We closed, with a NOTIFICATION.
+        pub const LOCAL_NOTIFICATION: u8 = 1;
+        /// We closed, without.
+        pub const LOCAL: u8 = 2;
+        /// The peer closed, with a NOTIFICATION.
+        pub const REMOTE_NOTIFICATION: u8 = 3;
+        /// The peer closed, without, or the connection was lost.
+        pub const REMOTE: u8 = 4;
+        /// No longer monitored.
+        pub const DE_CONFIGURED: u8 = 5;
+    }
+
+    /// Statistics.
+    pub mod statistic {
+        /// Routes in Adj-RIBs-In.
+        pub const ADJ_RIB_IN: u16 = 7;
+        /// Routes in the Loc-RIB.
+        pub const LOC_RIB: u16 = 8;
+        /// Routes in a family's Adj-RIB-In.
+        pub const FAMILY_ADJ_RIB_IN: u16 = 9;
+        /// Routes in a family's Loc-RIB.
+        pub const FAMILY_LOC_RIB: u16 = 10;
+        /// Routes in post-policy Adj-RIB-Out.
+        pub const ADJ_RIB_OUT: u16 = 15;
+        /// Routes in a family's post-policy Adj-RIB-Out.
+        pub const FAMILY_ADJ_RIB_OUT: u16 = 17;
+    }
+}
+
+/// MRT (RFC 6396 §4, RFC 8050 §4).
+pub mod mrt {
+    /// Type of table dumps.
+    pub const TABLE_DUMP_V2: u16 = 13;
+
+    /// Subtypes of table dumps.
+    pub mod subtype {
+        /// The peers.
+        pub const PEER_INDEX_TABLE: u16 = 1;
+        /// An IPv4 prefix.
+        pub const RIB_IPV4_UNICAST: u16 = 2;
+        /// An IPv6 prefix.
+        pub const RIB_IPV6_UNICAST: u16 = 4;
+        /// An IPv4 prefix whose paths have identifiers.
+        pub const RIB_IPV4_UNICAST_ADDPATH: u16 = 8;
+        /// An IPv6 prefix whose paths have identifiers.
+        pub const RIB_IPV6_UNICAST_ADDPATH: u16 = 10;
+    }
+
+    /// Bits of the type of a peer.
+    pub mod peer_type {
+        /// Its address is an IPv6 one.
+        pub const IPV6: u8 = 1;
+        /// Its AS number has four octets.
+        pub const FOUR_OCTET_AS: u8 = 2;
+    }
+}

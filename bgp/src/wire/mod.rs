@@ -66,7 +66,7 @@ pub use next_hop::NextHop;
 pub use nlri::{Nlri, PathIds};
 pub use notification::{Cease, Notification};
 pub use open::{HoldTime, Open};
-pub use pack::{AttributesTooLong, announce, end_of_rib, withdraw};
+pub use pack::{AttributesTooLong, announce, dumped, end_of_rib, withdraw};
 pub use prefix::{InvalidPrefixLength, Prefix};
 pub use rewrite::{Edit, ListEdit, PrivateEdit, Reflection, Rewrite, aggregated, originated};
 pub use route_refresh::{Refresh, RouteRefresh};

@@ -110,6 +110,20 @@ pub fn withdraw(
     run.written
 }
 
+/// Appends the attributes of a path as a table dump holds them (RFC 6396 §4.3.4): MP_REACH_NLRI has
+/// nothing but the next hop, and stands last.
+pub fn dumped(out: &mut Vec<u8>, attributes: &[u8], next_hop: NextHop, family: Family) {
+    if let (Family::Ipv4, NextHop::V4(addr)) = (family, next_hop) {
+        put_with_next_hop(out, attributes, addr);
+    } else {
+        out.extend_from_slice(attributes);
+        let (field, len) = next_hop.octets(family);
+        let length = u8::try_from(len).expect("at most 32");
+        let value = [&[length], &field[..len]].concat();
+        attribute::emit(out, flags::OPTIONAL, code::MP_REACH_NLRI, &value);
+    }
+}
+
 /// Appends the End-of-RIB marker of a family (RFC 4724 §2).
 pub fn end_of_rib(out: &mut Vec<u8>, family: Family) {
     header::emit(out, MessageKind::Update, |out| {

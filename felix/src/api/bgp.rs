@@ -1,5 +1,6 @@
 //! What the command line asks about the speaker, and what it is told.
 
+use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
 use super::PeerRow;
@@ -109,6 +110,78 @@ pub struct RefreshView {
     pub families: Vec<String>,
     /// Whether the peer marks the end, and what it has not named by then is taken out (RFC 7313).
     pub enhanced: bool,
+}
+
+/// A monitoring station (BMP).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StationRow {
+    /// Its address and port.
+    pub station: String,
+    /// What it is told of, in the words of the annotation.
+    pub tables: Vec<String>,
+    /// How often it is told statistics; absent: never.
+    pub statistics_seconds: Option<u64>,
+    /// `down`, `telling` while the tables are told from the beginning, `current` when only changes are.
+    pub state: String,
+    /// How long it has been up, or down, in seconds.
+    pub since_seconds: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Octets sent.
+    pub octets: u64,
+    /// Changes that wait to be told.
+    pub waiting: u64,
+    /// How often everything was told from the beginning.
+    pub dumps: u64,
+    /// How often the connection was given up because the station was too far behind.
+    pub swamped: u64,
+    /// Why the last connection ended, or could not be made.
+    pub last_error: Option<String>,
+}
+
+/// Which slice of the table is wanted as an MRT dump.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DumpQuery {
+    /// Only this family.
+    pub family: Option<DumpFamily>,
+    /// Where to go on; absent: from the beginning.
+    pub from: Option<DumpPlace>,
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum DumpFamily {
+    /// IPv4 unicast.
+    Ipv4,
+    /// IPv6 unicast.
+    Ipv6,
+}
+
+/// Where a dump goes on; only of use to say it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DumpPlace {
+    /// Peers in the index.
+    pub peers: u16,
+    /// The family.
+    pub family: DumpFamily,
+    /// The row in it.
+    pub row: u32,
+    /// The number of the next record.
+    pub sequence: u32,
+}
+
+/// A slice of an MRT dump (RFC 6396).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DumpPage {
+    /// Whole records, in Base64.
+    pub records: ByteString,
+    /// Where to go on; absent: this was the last.
+    pub next: Option<DumpPlace>,
 }
 
 /// Something that happened, on the stream of `bgp-events`: one JSON object a line.

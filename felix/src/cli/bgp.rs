@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 use ocicat_felix::api::bgp::{
-    DrainView, Event, PeerView, RefreshQuery, RefreshView, RouteQuery, RouteView, Stage, Which,
+    DrainView, Event, PeerView, RefreshQuery, RefreshView, RouteQuery, RouteView, Stage,
+    StationRow, Which,
 };
 use ocicat_felix::api::{BfdRow, PeerRow, Query, RouteRow};
 use ocicat_felix::tables;
 
 use super::ask::{PATIENCE, ask_within, connect, print, read};
+use super::dump;
 use super::{BgpCommand, Format, Output, RoutesArgs, WhichArgs};
 
 pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode> {
@@ -30,6 +32,11 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
         BgpCommand::Bfd { output } => {
             let rows: Vec<BfdRow> = ask_within(socket, &Query::BgpBfd, PATIENCE)?;
             print(output, &rows, |rows| tables::bfd(rows))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BgpCommand::Bmp { output } => {
+            let rows: Vec<StationRow> = ask_within(socket, &Query::BgpBmp, PATIENCE)?;
+            print(output, &rows, |rows| tables::bmp::stations(rows))?;
             Ok(ExitCode::SUCCESS)
         }
         BgpCommand::Peer { name, output } => {
@@ -52,6 +59,7 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
             print(output, &view, tables::bgp::refresh)?;
             Ok(ExitCode::SUCCESS)
         }
+        BgpCommand::Dump { family, file } => dump::run(socket, family, &file),
         BgpCommand::Drain { wait, output } => drain(socket, wait, output),
         BgpCommand::Undrain { output } => {
             let view: DrainView = ask_within(socket, &Query::BgpUndrain, PATIENCE)?;

@@ -3,6 +3,7 @@
 mod agent;
 mod ask;
 mod bgp;
+mod dump;
 mod offline;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocicat_felix::api::bgp::DumpFamily;
 use ocicat_felix::config::AgentOptions;
 
 /// The command could not do what it was asked.
@@ -80,6 +82,11 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Monitoring stations (BMP): whether they are connected, what they are told, and how far behind they are
+    Bmp {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Everything about one peer: configuration in force, what was agreed on, timers, counts, errors, history
     Peer {
         /// As in the list of peers
@@ -108,6 +115,14 @@ enum BgpCommand {
         family: Option<FamilyArg>,
         #[command(flatten)]
         output: Output,
+    },
+    /// Write all paths that peers told, and our own, to an MRT file (TABLE_DUMP_V2, RFC 6396)
+    Dump {
+        /// Only this family
+        #[arg(long, value_name = "FAMILY")]
+        family: Option<DumpFamily>,
+        /// The file, in place of what is there; `-` for standard output
+        file: PathBuf,
     },
     /// Ask peers to choose other ways (GRACEFUL_SHUTDOWN, RFC 8326), wait, then withdraw all routes; sessions stay up
     Drain {

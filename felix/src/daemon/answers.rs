@@ -9,9 +9,9 @@ use ocicat_cni::daemon::{RefusalCode, Response};
 use ocicat_policy::{Direction, GroupId, PodKey, Table, Transport, Verdict};
 use tokio::sync::oneshot;
 
-use super::bfd;
 use super::endpoints::{answer, refuse};
 use super::{Daemon, Request, Wanted};
+use super::{bfd, bmp, dump};
 use crate::api::{Answer, CheckView, PlanView, PolicyView, Query, RuleRow};
 use crate::dataplane::{Change, State};
 use crate::explain::{Question, explain};
@@ -59,6 +59,13 @@ impl Daemon {
             Query::BgpBfd => self.ask_speaker(reply, async |speaker| {
                 let sessions = speaker.bfd().await?;
                 Ok(Answer::Bfd(sessions.iter().map(bfd::row).collect()))
+            }),
+            Query::BgpBmp => self.ask_speaker(reply, async |speaker| {
+                let stations = speaker.stations().await?;
+                Ok(Answer::Bmp(stations.iter().map(bmp::row).collect()))
+            }),
+            Query::BgpDump(query) => self.ask_speaker(reply, async move |speaker| {
+                Ok(Answer::Dump(dump::page(speaker, query).await?))
             }),
             Query::BgpRoutes(query) => self.show_routes(query, reply),
             Query::BgpRoute { prefix } => self.show_route(&prefix, reply),
@@ -242,6 +249,9 @@ impl Daemon {
                     }
                     if let Ok(sessions) = speaker.bfd().await {
                         metrics.set_bfd(&sessions);
+                    }
+                    if let Ok(stations) = speaker.stations().await {
+                        metrics.set_stations(&stations);
                     }
                     answer(reply, &Response::Result(()));
                 });

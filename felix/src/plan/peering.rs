@@ -7,6 +7,7 @@
 mod about;
 mod annotations;
 mod bfd;
+mod bmp;
 mod draft;
 mod drain;
 mod filter;
@@ -30,6 +31,7 @@ use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{Node, World};
 pub use about::{About, Abouts, PeerGroup, RuleOrigins, range_of};
+pub use bmp::names as table_names;
 use draft::Draft;
 pub use drain::{Departure, depart};
 pub use log::LogLevel;
@@ -85,6 +87,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         cluster_id: own.cluster_id,
         originated: originated(world, own, &settings),
         aggregates: settings.speaker.aggregates.clone(),
+        monitoring: bmp::monitoring(own, &settings.speaker.stations),
         chosen: Chosen::Told,
     };
     let routing = Routing {

@@ -4,6 +4,7 @@
 //! crashes leaves nothing behind and does not end the others.
 
 mod bfd;
+mod bmp;
 mod drift;
 mod hostile;
 mod input;
@@ -77,6 +78,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         operator::TESTS,
         restart::TESTS,
         bfd::TESTS,
+        bmp::TESTS,
         drift::TESTS,
         nat::TESTS,
         input::TESTS,

@@ -185,6 +185,22 @@ impl Groups {
         }
     }
 
+    /// What a peer has been told of one prefix, or is about to be: path identifiers and attributes.
+    /// What is to be told again whatever it was is left out.
+    pub(crate) fn told(
+        &self,
+        peer: PeerIndex,
+        prefix: PrefixId,
+    ) -> impl Iterator<Item = (u32, AttrId)> {
+        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
+        let told = group.into_iter().flat_map(move |group| {
+            let one = group.told.get(prefix).map(|advert| (0, advert));
+            one.into_iter().chain(group.several.get(prefix).iter().copied())
+        });
+        told.filter(move |(_, told)| told.source != peer && told.attr.0 != AGAIN)
+            .map(|(identifier, told)| (identifier, told.attr))
+    }
+
     /// Whether some group has told of a prefix or will speak of it.
     pub(crate) fn concern(&self, prefix: PrefixId) -> bool {
         self.groups.values().any(|group| {

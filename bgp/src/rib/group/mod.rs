@@ -24,6 +24,7 @@ use super::path::PeerIndex;
 use super::prefix::PrefixId;
 use super::queue::PrefixQueue;
 use super::slab::Column;
+use super::watch::{Change, Side, Topic, Watch};
 use crate::speaker::DefaultRoute;
 use crate::wire::{self, Family, FamilySet, Prefix};
 use batch::{Batch, Entry, Say};
@@ -236,8 +237,21 @@ impl Group {
         // Only now: a set that is told again must keep its number meanwhile.
         let held = released.into_iter().filter(|attr| attr.0 != AGAIN);
         held.for_each(|attr| rib.attributes.release(attr));
+        if rib.watch.out {
+            self.note_entries(&mut rib.watch, &entries);
+        }
         self.batch = Batch::new(entries);
         self.fill_room(rib);
+    }
+
+    /// Tells those who watch what is about to be said to whom.
+    fn note_entries(&self, watch: &mut Watch, entries: &[Entry]) {
+        for Entry { audience, prefix, identifier, .. } in entries.iter().copied() {
+            for peer in self.ring.readers().filter(|peer| audience.includes(*peer)) {
+                let topic = Topic { prefix, side: Side::Out(peer), identifier };
+                watch.note(topic, Change::HAD_POST.and(Change::POST));
+            }
+        }
     }
 
     /// How many prefixes of a family are told.

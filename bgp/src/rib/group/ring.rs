@@ -16,7 +16,7 @@ pub(crate) enum Audience {
 }
 
 impl Audience {
-    const fn includes(self, peer: PeerIndex) -> bool {
+    pub(super) const fn includes(self, peer: PeerIndex) -> bool {
         match self {
             Self::Except(source) => source.0 != peer.0,
             Self::Only(one) => one.0 == peer.0,

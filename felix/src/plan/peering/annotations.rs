@@ -87,6 +87,7 @@ const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
         Ok(())
     }),
     ("aggregates", |text, speaker| set(&mut speaker.aggregates, aggregates(text))),
+    ("bmp", |text, speaker| set(&mut speaker.stations, super::bmp::parse(text))),
     ("multipath-between", |text, speaker| set(&mut speaker.multipath.between, between(text))),
 ];
 
@@ -99,12 +100,18 @@ pub(super) struct SpeakerKnobs {
     pub(super) multipath: Multipath,
     /// What is told in one.
     pub(super) aggregates: BTreeMap<Prefix, Specifics>,
+    /// Who is told of all this by BMP.
+    pub(super) stations: super::bmp::Stations,
 }
 
 impl Default for SpeakerKnobs {
     fn default() -> Self {
-        let (unfiltered, multipath) = (Unfiltered::Passes, Multipath::default());
-        Self { unfiltered, multipath, aggregates: BTreeMap::new() }
+        Self {
+            unfiltered: Unfiltered::Passes,
+            multipath: Multipath::default(),
+            aggregates: BTreeMap::new(),
+            stations: super::bmp::Stations::new(),
+        }
     }
 }
 
