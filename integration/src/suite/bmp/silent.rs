@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
+use socket2::{Domain, Socket, Type};
 
 use crate::netns::Netns;
 
@@ -16,7 +17,7 @@ pub(super) struct Silent {
 
 impl Silent {
     pub(super) fn start(netns: &Netns, address: SocketAddr) -> Result<Self> {
-        let listener = netns.enter(|| TcpListener::bind(address))??;
+        let listener: TcpListener = netns.enter(|| listen(address))??.into();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         std::thread::spawn(move || {
@@ -33,4 +34,13 @@ impl Silent {
     pub(super) fn count(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
+}
+
+/// With little room for what is not read, lest the kernel read in its place.
+fn listen(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_recv_buffer_size(4096)?;
+    socket.bind(&address.into())?;
+    socket.listen(16)?;
+    Ok(socket)
 }
