@@ -1,6 +1,7 @@
 //! What two speakers tell each other: routes and what belongs to them.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
@@ -55,7 +56,7 @@ pub(super) const MANY_IN: Case = Case {
 };
 
 pub(super) const MANY_OUT: Case = Case {
-    name: "1,000 routes of ours reach the peer and are withdrawn",
+    name: "1,000 routes of ours reach the peer, are all there through a refresh, and are withdrawn",
     body: many_out,
     cannot: &[],
 };
@@ -269,6 +270,29 @@ pub(super) fn pod_networks(count: u32) -> Vec<String> {
     (0..count).map(|number| format!("10.{}.{}.0/24", 128 + number / 256, number % 256)).collect()
 }
 
+/// The peer asks for everything again; at no moment has it less.
+fn all_through_a_refresh(
+    meeting: &mut Meeting,
+    count: impl Fn(&Meeting) -> Result<usize>,
+) -> Result<()> {
+    let marks = if is_enhanced(&meeting.peer_row()?) { 2 } else { 0 };
+    let (asked, sent) = (refreshes(meeting, "received")?, refreshes(meeting, "sent")?);
+    let neighbor = meeting.node_address();
+    meeting.peer.refresh(neighbor)?;
+    let (mut ended, mut least) = (None, usize::MAX);
+    until(LONG, "a refresh has come to its end", || {
+        least = least.min(count(meeting)?);
+        let told = refreshes(meeting, "sent")? >= sent + marks;
+        if refreshes(meeting, "received")? == asked || !told {
+            return Ok(false);
+        }
+        // What was not told again goes after the end.
+        Ok(ended.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(500))
+    })?;
+    ensure!(least == 1000, "in the middle of a refresh {least} routes were there");
+    Ok(())
+}
+
 fn many_out(meeting: &mut Meeting) -> Result<()> {
     let networks = pod_networks(1000);
     let at_peer = |meeting: &Meeting| -> Result<usize> {
@@ -278,6 +302,9 @@ fn many_out(meeting: &mut Meeting) -> Result<()> {
     meeting.give_pod_networks(&networks)?;
     until(MANY, "the peer has 1,000 routes", || Ok(at_peer(meeting)? == 1000))
         .with_context(|| format!("it has {:?}", at_peer(meeting)))?;
+    if !REFRESH.cannot.iter().any(|(program, _)| *program == meeting.program) {
+        all_through_a_refresh(meeting, at_peer)?;
+    }
     meeting.give_pod_networks(&[])?;
     until(MANY, "the peer has none of them", || Ok(at_peer(meeting)? == 0))
         .with_context(|| format!("it has {:?}", at_peer(meeting)))?;
