@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocicat_bgp::speaker::Start;
+use ocicat_bgp::speaker::{Start, Unreachable};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -114,9 +114,9 @@ pub struct Daemon {
     world: World,
     ruleset: Ruleset,
     ways: Ways,
-    /// Next hops to which the kernel has no way.
-    unreachable: BTreeSet<IpAddr>,
-    /// The next hops that the kernel was asked about.
+    /// Next hops to which the kernel has no way, and links that carry nothing.
+    unreachable: Unreachable,
+    /// The next hops that the kernel was asked about last: of others no way is known.
     asked: BTreeSet<IpAddr>,
     routes: RoutePlan,
     /// Where routes could not be changed the last time.
@@ -193,7 +193,7 @@ impl Daemon {
             ruleset: Ruleset::default(),
             ways: Ways::new(),
             asked: BTreeSet::new(),
-            unreachable: BTreeSet::new(),
+            unreachable: Unreachable::default(),
             routes: RoutePlan::default(),
             failed_places: BTreeSet::new(),
             last_retry: Instant::now(),

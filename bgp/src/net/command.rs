@@ -1,14 +1,11 @@
 //! What the daemon may ask of the BGP thread.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
 use tokio::sync::oneshot;
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
     Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
-    RouteSnapshot, StationSnapshot,
+    RouteSnapshot, StationSnapshot, Unreachable,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 
@@ -18,7 +15,7 @@ pub(super) enum Command {
     Configure(Box<Config>),
     Originate(Prefix, Originated),
     Withdraw(Prefix),
-    Unreachable(BTreeSet<IpAddr>),
+    Unreachable(Unreachable),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
     Stations(oneshot::Sender<Vec<StationSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),

@@ -219,8 +219,8 @@ impl Driver {
                 self.speaker.originate(now, prefix, &originated);
             }
             Some(Command::Withdraw(prefix)) => self.speaker.withdraw(now, prefix),
-            Some(Command::Unreachable(next_hops)) => {
-                self.speaker.set_unreachable(now, &next_hops);
+            Some(Command::Unreachable(unreachable)) => {
+                self.speaker.set_unreachable(now, &unreachable);
             }
             // Whoever asked may have gone away since; then the answer is not needed.
             Some(Command::Peers(answer)) => drop(answer.send(self.speaker.peers(now))),

@@ -19,10 +19,8 @@ mod socket;
 mod station;
 mod watch;
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::IpAddr;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
     Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
-    RouteSnapshot, StationSnapshot,
+    RouteSnapshot, StationSnapshot, Unreachable,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 use command::Command;
@@ -108,13 +106,13 @@ impl Handle {
         self.send(Command::Withdraw(prefix))
     }
 
-    /// Says which next hops the node cannot reach; see
+    /// Says what the node cannot reach; see
     /// [`Speaker::set_unreachable`](crate::speaker::Speaker::set_unreachable).
     ///
     /// # Errors
     /// When the thread has ended.
-    pub fn set_unreachable(&self, next_hops: BTreeSet<IpAddr>) -> Result<(), Stopped> {
-        self.send(Command::Unreachable(next_hops))
+    pub fn set_unreachable(&self, unreachable: Unreachable) -> Result<(), Stopped> {
+        self.send(Command::Unreachable(unreachable))
     }
 
     /// Every peer as it is now.

@@ -20,7 +20,7 @@ mod index;
 pub(crate) mod path;
 pub(crate) mod prefix;
 pub(crate) mod queue;
-mod reach;
+pub(crate) mod reach;
 pub(crate) mod slab;
 pub(crate) mod sweep;
 pub(crate) mod watch;
@@ -36,7 +36,7 @@ use filter::Lookup;
 use path::{LOCAL, Path, PathId, Paths, PeerIndex, Standing};
 use prefix::{PrefixId, Prefixes};
 use queue::PrefixQueue;
-use reach::Unreachable;
+use reach::Obstacles;
 use watch::Watch;
 
 /// What the table knows of a peer.
@@ -82,8 +82,8 @@ pub(crate) struct Rib {
     pub(crate) deferred: FamilySet,
     /// Prefixes whose best path changed since they were last taken out.
     pub(crate) best_changed: PrefixQueue,
-    /// Next hops that the node cannot reach.
-    unreachable: Unreachable,
+    /// What the node cannot reach.
+    obstacles: Obstacles,
     /// Any change of a path counts as one of the best: some peers are told several.
     pub(crate) every_path_counts: bool,
     /// Prefixes whose next hops changed since they were last taken out, if anybody does.
@@ -113,7 +113,7 @@ impl Rib {
             cluster_id: None,
             deferred: FamilySet::EMPTY,
             best_changed: PrefixQueue::default(),
-            unreachable: Unreachable::default(),
+            obstacles: Obstacles::default(),
             every_path_counts: false,
             hops_changed: PrefixQueue::default(),
             watch: Watch::default(),

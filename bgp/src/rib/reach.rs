@@ -1,33 +1,48 @@
-//! Next hops that the node cannot reach (RFC 4271 §9.1.2): their paths are kept, and not chosen.
+//! What the node cannot reach (RFC 4271 §9.1.2): paths by there are kept, and not chosen.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
 use super::Rib;
-use super::attribute::AttrId;
 use super::best::Ineligible;
 use super::path::{LOCAL, Path, PathId, Standing};
 use super::prefix::PrefixId;
 use crate::wire::Family;
 
-/// See [`Rib::set_unreachable`].
-pub(crate) type Unreachable = HashSet<IpAddr, FixedState>;
+/// What the edge has found to lead nowhere. What is not mentioned counts as reachable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Next hops to which there is no way.
+    pub next_hops: BTreeSet<IpAddr>,
+    /// Interfaces that carry nothing: paths of the peers that are bound to them are of no use.
+    pub interfaces: BTreeSet<Arc<str>>,
+}
+
+/// The same, as the table looks it up.
+#[derive(Debug, Default)]
+pub(super) struct Obstacles {
+    next_hops: HashSet<IpAddr, FixedState>,
+    interfaces: Vec<Arc<str>>,
+}
 
 impl Rib {
-    /// Takes over which next hops cannot be reached, and chooses again where that matters.
-    pub(crate) fn set_unreachable(&mut self, next_hops: &BTreeSet<IpAddr>) {
-        let new: Unreachable = next_hops.iter().copied().collect();
-        let changed: Unreachable = self.unreachable.symmetric_difference(&new).copied().collect();
-        if changed.is_empty() {
-            return;
-        }
-        self.unreachable = new;
+    /// Takes over what cannot be reached, and chooses again where that matters.
+    pub(crate) fn set_unreachable(&mut self, unreachable: &Unreachable) {
+        let new = Obstacles {
+            next_hops: unreachable.next_hops.iter().copied().collect(),
+            interfaces: unreachable.interfaces.iter().cloned().collect(),
+        };
+        let old = std::mem::replace(&mut self.obstacles, new);
+        let differs = |rib: &Self, path: &Path| {
+            rib.is_behind(path, &old) != rib.is_behind(path, &rib.obstacles)
+        };
         for family in Family::ALL {
             let concerned = |prefix: &PrefixId| {
                 let mut paths = self.paths.chain(&self.prefixes, *prefix);
-                paths.any(|id| self.goes_by(self.paths.get(id).attr, &changed))
+                paths.any(|id| differs(self, self.paths.get(id)))
             };
             let prefixes: Vec<PrefixId> =
                 self.prefixes.ids(family, 0).filter(|prefix| concerned(prefix)).collect();
@@ -48,7 +63,7 @@ impl Rib {
         match path.standing {
             Standing::Ineligible(why) => Some(why),
             Standing::Unused | Standing::Multipath | Standing::Best => {
-                self.goes_by(path.attr, &self.unreachable).then_some(Ineligible::UnreachableNextHop)
+                self.is_behind(path, &self.obstacles).then_some(Ineligible::UnreachableNextHop)
             }
         }
     }
@@ -62,8 +77,14 @@ impl Rib {
         }
     }
 
-    fn goes_by(&self, attr: AttrId, next_hops: &Unreachable) -> bool {
-        let next_hop = || self.attributes.get(attr).next_hop;
-        !next_hops.is_empty() && next_hop().is_some_and(|hop| next_hops.contains(&hop.addr()))
+    fn is_behind(&self, path: &Path, obstacles: &Obstacles) -> bool {
+        let Obstacles { next_hops, interfaces } = obstacles;
+        if next_hops.is_empty() && interfaces.is_empty() {
+            return false;
+        }
+        let next_hop = self.attributes.get(path.attr).next_hop;
+        let link = self.neighbor(path.peer).interface.as_ref();
+        next_hop.is_some_and(|hop| next_hops.contains(&hop.addr()))
+            || link.is_some_and(|link| interfaces.contains(link))
     }
 }

@@ -1,7 +1,7 @@
 //! A new configuration takes force: peer by peer, and only what differs.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::aggregate::Aggregates;
@@ -15,6 +15,7 @@ use crate::rib::filter::Filter;
 use crate::rib::group::Groups;
 use crate::rib::import::{self, summarize};
 use crate::rib::path::{LOCAL, PeerIndex};
+use crate::rib::reach::Unreachable;
 use crate::rib::slab::Column;
 use crate::rib::{Neighbor, Rib};
 use crate::session::collision::Direction;
@@ -120,11 +121,11 @@ impl Speaker {
         self.after(now);
     }
 
-    /// Says which next hops the node cannot reach: paths by these are kept, not chosen, and not
-    /// told (RFC 4271 §9.1.2). A next hop that was never mentioned counts as reachable.
-    pub fn set_unreachable(&mut self, now: Instant, next_hops: &BTreeSet<IpAddr>) {
+    /// Says what the node cannot reach: paths by there are kept, not chosen, and not told
+    /// (RFC 4271 §9.1.2).
+    pub fn set_unreachable(&mut self, now: Instant, unreachable: &Unreachable) {
         self.clock = now;
-        self.rib.set_unreachable(next_hops);
+        self.rib.set_unreachable(unreachable);
         self.after(now);
     }
 

@@ -33,6 +33,7 @@ mod snapshot;
 mod up_down;
 
 pub use crate::rib::best::{Ineligible, Step};
+pub use crate::rib::reach::Unreachable;
 pub use crate::session::State;
 pub use aggregate::Specifics;
 pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};

@@ -1,5 +1,7 @@
 //! The kernel's side of the loop: what is to be applied, what came of it, and drift.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
@@ -8,11 +10,12 @@ use super::pending::{Places, Rules};
 use super::writer::{Done, Job};
 use super::{Daemon, Phase};
 use crate::dataplane::kernel::Event;
-use crate::dataplane::kernel::links::{Admin, Link, lowest_host_mtu};
+use crate::dataplane::kernel::links::{Admin, Carrier, Link, lowest_host_mtu};
 use crate::dataplane::{
     Change, CommitError, NextHop, Outcome, PROTOCOL, Route, RouteKind, State, route,
 };
 use crate::nft::{self, Transaction};
+use crate::plan::routes::without;
 use crate::plan::ruleset::TABLE;
 
 /// How often a route that could not be changed is tried again, if nothing else brings it up.
@@ -55,6 +58,12 @@ impl Daemon {
         }
     }
 
+    /// Interfaces that carry nothing.
+    fn dark_links(&self) -> BTreeSet<Arc<str>> {
+        let is_dark = |link: &&Link| link.carrier == Carrier::Absent || link.admin == Admin::Down;
+        self.links.values().filter(is_dark).map(|link| Arc::clone(&link.name)).collect()
+    }
+
     fn link_changed(&mut self, link: &Link) {
         let name = &link.name;
         if self.world.endpoint_of(name).is_some() {
@@ -66,6 +75,8 @@ impl Daemon {
             self.pending.resolve();
             self.links.insert(name.clone(), link.clone());
             self.mtu_changed();
+            let places = self.routes.follow_links(self.dark_links(), &self.ways);
+            self.pending.routes_at(places);
         }
         if link.admin == Admin::Down {
             // The kernel removes IPv4 routes over it without a word.
@@ -119,8 +130,9 @@ impl Daemon {
         if std::mem::take(&mut self.pending.resolve) {
             let mut next_hops = self.routes.next_hops();
             // No chosen route goes by these, and none will before they are reachable again.
-            next_hops.extend(&self.unreachable);
+            next_hops.extend(&self.unreachable.next_hops);
             if !next_hops.is_empty() {
+                self.asked.clone_from(&next_hops);
                 return Some(Job::Resolve(next_hops));
             }
         }
@@ -180,12 +192,14 @@ impl Daemon {
             }
             Some(Done::Applied(change, outcome, took)) => self.applied(&change, &outcome, took),
             Some(Done::Resolved(asked, ways)) => {
+                let dark = self.dark_links();
+                let ways = without(&dark, ways);
                 if self.ways != ways {
                     self.ways = ways;
                     let places = self.routes.follow_ways(&self.ways);
                     self.pending.routes_at(places);
                 }
-                self.tell_unreachable(&asked);
+                self.tell_unreachable(&asked, dark);
             }
             Some(Done::Adopted(failures)) => {
                 for failure in failures {
@@ -238,7 +252,7 @@ impl Daemon {
         self.metrics.nft_transactions.inc_by(u64::from(!change.nft.is_empty()));
         // The way to a next hop may lead over a learned route.
         let recursive = self.ways.values().any(|way| way.protocol == PROTOCOL);
-        if !change.routes.is_empty() && (recursive || !self.unreachable.is_empty()) {
+        if !change.routes.is_empty() && (recursive || !self.unreachable.next_hops.is_empty()) {
             self.pending.resolve();
         }
         let fits = match &mut self.mirror {

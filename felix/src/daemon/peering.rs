@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
-use ocicat_bgp::speaker::{Chosen, Config, Start};
+use ocicat_bgp::speaker::{Chosen, Config, Start, Unreachable};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -82,25 +83,31 @@ impl Speaker {
 const UNREACHABLE_MAX: usize = 1024;
 
 impl Daemon {
-    /// Tells the speaker which next hops lead nowhere, so that it chooses other paths.
-    pub(super) fn tell_unreachable(&mut self, asked: &BTreeSet<IpAddr>) {
+    /// Tells the speaker which next hops and links lead nowhere, so that it chooses other paths.
+    pub(super) fn tell_unreachable(
+        &mut self,
+        asked: &BTreeSet<IpAddr>,
+        interfaces: BTreeSet<Arc<str>>,
+    ) {
         let lost = self.routes.unreachable(asked, &self.ways);
-        let lost: BTreeSet<IpAddr> = lost.into_iter().take(UNREACHABLE_MAX).collect();
-        if self.unreachable == lost {
+        let next_hops: BTreeSet<IpAddr> = lost.into_iter().take(UNREACHABLE_MAX).collect();
+        let unreachable = Unreachable { next_hops, interfaces };
+        if self.unreachable == unreachable {
             return;
         }
-        for next_hop in lost.difference(&self.unreachable) {
+        let (lost, before) = (&unreachable.next_hops, &self.unreachable.next_hops);
+        for next_hop in lost.difference(before) {
             warn!(%next_hop, "there is no way to a next hop; routes by it are not used");
         }
-        for next_hop in self.unreachable.difference(&lost) {
+        for next_hop in before.difference(lost) {
             info!(%next_hop, "there is a way to the next hop again");
         }
         self.metrics.unreachable_next_hops.set(i64::try_from(lost.len()).unwrap_or(i64::MAX));
         if let Some(speaker) = self.speaker.handle() {
             // Its end is noticed by whoever waits for its events.
-            let _ = speaker.set_unreachable(lost.clone());
+            let _ = speaker.set_unreachable(unreachable.clone());
         }
-        self.unreachable = lost;
+        self.unreachable = unreachable;
     }
 
     /// Works out whom to speak to, and tells the speaker.

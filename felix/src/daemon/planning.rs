@@ -85,7 +85,6 @@ impl Daemon {
     pub(super) fn find_ways(&mut self) {
         let next_hops = self.routes.next_hops();
         if !next_hops.is_subset(&self.asked) {
-            self.asked = next_hops;
             self.pending.resolve();
         }
     }

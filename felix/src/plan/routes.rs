@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{NextHopVia, Route as Learned};
@@ -17,6 +18,15 @@ const LEARNED_IPV4_METRIC: u32 = 20;
 
 /// Which way each next hop of BGP really goes: itself when it is on a link, else the gateways towards it.
 pub type Ways = BTreeMap<IpAddr, Resolved>;
+
+/// Leaves out what goes by an interface that carries nothing: the kernel keeps such routes as long as the interface is not
+/// switched off, and would send into the void.
+pub fn without(dark: &BTreeSet<Arc<str>>, mut ways: Ways) -> Ways {
+    for way in ways.values_mut() {
+        way.hops.retain(|hop| !dark.contains(&hop.interface));
+    }
+    ways
+}
 
 /// Whether the way leads through the very route that would be made of it.
 fn is_circular(way: &Resolved, prefix: IpNet) -> bool {
@@ -38,6 +48,8 @@ pub struct RoutePlan {
     best: BTreeMap<IpNet, Learned>,
     /// Learned routes of an earlier life, kept until the speaker has heard its peers again (RFC 4724 §4.1).
     held: Routes,
+    /// Interfaces that carry nothing.
+    dark: BTreeSet<Arc<str>>,
     /// Addresses of ours, which are no next hops.
     addresses: Vec<IpAddr>,
     /// What the configuration of peers says.
@@ -119,6 +131,15 @@ impl RoutePlan {
             }
         }
         before.keys().chain(self.guided.keys()).copied().collect()
+    }
+
+    /// Follows which interfaces carry nothing. Gives the places that may have changed.
+    pub fn follow_links(&mut self, dark: BTreeSet<Arc<str>>, ways: &Ways) -> BTreeSet<RouteKey> {
+        if self.dark == dark {
+            return BTreeSet::new();
+        }
+        self.dark = dark;
+        self.follow_learned(ways)
     }
 
     fn follow_learned(&mut self, ways: &Ways) -> BTreeSet<RouteKey> {
@@ -214,6 +235,7 @@ impl RoutePlan {
         }
         let foreign = learned.next_hops.iter().filter(|hop| !self.addresses.contains(&hop.address));
         let way = |hop: &NextHopVia| match on_link(hop) {
+            Some(hop) if self.dark.contains(&hop.interface) => Vec::new(),
             Some(hop) => vec![hop],
             None => {
                 let way = ways.get(&hop.address).filter(|way| !is_circular(way, prefix));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::rib::best::Ineligible;
 use crate::rib::filter::{Action, AnyCommunity, MatchOperator, Operation, PrefixMatch, Rule};
-use crate::speaker::{Chosen, Verdict};
+use crate::speaker::{Chosen, Unreachable, Verdict};
 use crate::wire::Community;
 
 /// A line of three: the one in the middle passes everything on.
@@ -160,7 +160,7 @@ fn a_path_whose_next_hop_cannot_be_reached_waits_and_another_is_used() {
     let mut sim = network(1, configs(&[65000, 65001, 65002, 65003, 65004], &links));
     let text = own(3).to_string();
     assert_eq!(routes(&sim, 0)[&text], ["10.0.0.2"]);
-    let lost = [address(1)].into();
+    let lost = Unreachable { next_hops: [address(1)].into(), ..Unreachable::default() };
     sim.with(0, |speaker, now| speaker.set_unreachable(now, &lost));
     sim.run_until_quiet();
     assert_eq!(routes(&sim, 0)[&text], ["10.0.0.3"]);
@@ -168,9 +168,22 @@ fn a_path_whose_next_hop_cannot_be_reached_waits_and_another_is_used() {
     let waits = Verdict::Ineligible(Ineligible::UnreachableNextHop);
     assert_eq!(route.paths.last().unwrap().verdict, waits);
     assert_eq!(routes(&sim, 0)[&own(1).to_string()], ["10.0.0.3"], "the long way round");
-    sim.with(0, |speaker, now| speaker.set_unreachable(now, &std::collections::BTreeSet::new()));
+    sim.with(0, |speaker, now| speaker.set_unreachable(now, &Unreachable::default()));
     sim.run_until_quiet();
     assert_eq!(routes(&sim, 0)[&text], ["10.0.0.2"]);
     assert_eq!(routes(&sim, 0)[&own(1).to_string()], ["10.0.0.2"]);
     assert_eq!(flaps(&sim), 0);
+    // The same by the link that the peer is bound to.
+    let mut bound = configs(&[65000, 65001, 65002, 65003, 65004], &links).remove(0);
+    bound.peers.get_mut(&name(1)).unwrap().interface = Some("eth1".into());
+    sim.with(0, |speaker, now| speaker.configure(now, bound));
+    sim.run_until_quiet();
+    assert_eq!(routes(&sim, 0)[&text], ["10.0.0.2"]);
+    for (interface, expected) in [("eth1", "10.0.0.3"), ("eth2", "10.0.0.2")] {
+        let interfaces = [interface.into()].into();
+        let lost = Unreachable { interfaces, ..Unreachable::default() };
+        sim.with(0, |speaker, now| speaker.set_unreachable(now, &lost));
+        sim.run_until_quiet();
+        assert_eq!(routes(&sim, 0)[&text], [expected]);
+    }
 }

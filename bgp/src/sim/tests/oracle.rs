@@ -9,6 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::speaker::Unreachable;
 
 const NODES: usize = 5;
 const PREFIXES: usize = 6;
@@ -178,8 +179,9 @@ fn run(seed: u64, changes: &[Change]) {
             }
             Change::Unreachable { node, hop } => {
                 lost[node] = hop;
-                let hops = hop.map(address).into_iter().collect();
-                sim.with(node, |speaker, now| speaker.set_unreachable(now, &hops));
+                let next_hops = hop.map(address).into_iter().collect();
+                let unreachable = Unreachable { next_hops, ..Unreachable::default() };
+                sim.with(node, |speaker, now| speaker.set_unreachable(now, &unreachable));
             }
             Change::Restart { node } => {
                 lost[node] = None;

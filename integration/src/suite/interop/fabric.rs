@@ -78,6 +78,10 @@ impl Fabric {
         for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
             second.sysctl(key, "1")?;
         }
+        for spine in [&lab.router, &second] {
+            // A port that was switched off has its addresses back when it is on.
+            spine.sysctl("net.ipv6.conf.all.keep_addr_on_down", "1")?;
+        }
         // Each flow goes its own way, not each pair of machines.
         for netns in lab.agents.iter().map(crate::agent::Agent::netns) {
             netns.sysctl("net.ipv4.fib_multipath_hash_policy", "1")?;
@@ -144,6 +148,19 @@ impl Fabric {
     fn wait_over(&self, spines: &[Spine], limit: Duration) -> Result<Duration> {
         until(limit, &format!("the ways go over {spines:?}"), || self.goes_over(spines))
             .with_context(|| self.lab.agents[0].log_tail())
+    }
+
+    /// Whether a spine has all pods' networks in its own kernel: it may tell of them before.
+    fn wait_forwarding(&self, spine: Spine) -> Result<()> {
+        let cidrs = self.lab.spec.nodes.iter().flat_map(|node| &node.pod_cidrs);
+        for cidr in cidrs {
+            let flag = if cidr.contains(':') { "-6" } else { "-4" };
+            until(ESTABLISHED, &format!("{spine:?} forwards to {cidr}"), || {
+                let shown = self.netns(spine).run("ip", &[flag, "route", "show", cidr])?;
+                Ok(shown.contains("via") && !shown.contains("linkdown"))
+            })?;
+        }
+        Ok(())
     }
 
     /// Steady flows between the pods, in both families and both directions: enough that some go over
@@ -217,7 +234,33 @@ fn two_spines(bench: &Bench) -> Result<()> {
         ensure!(silence < Duration::from_secs(6), "silence of {silence:?}");
         fabric.wait_over(&SPINES, ESTABLISHED)?;
     }
+    for spine in SPINES {
+        cables_pulled(&fabric, spine)?;
+    }
     Ok(())
+}
+
+/// The nodes' links to a spine lose their carrier. Nobody has to time anything out for that: there is
+/// no way to the spine's next hops.
+fn cables_pulled(fabric: &Fabric, spine: Spine) -> Result<()> {
+    let other = if spine == Spine::First { Spine::Second } else { Spine::First };
+    let ports = |state: &str| {
+        let nodes = fabric.lab.spec.nodes.iter();
+        let lines: String = nodes.map(|node| format!("link set {} {state}\n", node.name)).collect();
+        fabric.netns(spine).ip(&lines)
+    };
+    fabric.wait_forwarding(other)?;
+    let streams = fabric.streams()?;
+    ports("down")?;
+    let left = fabric.wait_over(&[other], LONG);
+    std::thread::sleep(Duration::from_millis(500));
+    let (lost, silence) = losses(&format!("cables of {spine:?} pulled"), streams)?;
+    ports("up")?;
+    left?;
+    ensure!(lost != 0, "no flow went over it: nothing was tried");
+    // Long before the hold time of 3 s; what it takes is printed.
+    ensure!(silence < Duration::from_secs(1), "silence of {silence:?}");
+    fabric.wait_over(&SPINES, ESTABLISHED).map(drop)
 }
 
 /// Each spine hears of a node by the address that the node has on its link.
