@@ -30,7 +30,7 @@ use crate::datastore::calico::ProgramClusterRoutes;
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{Node, World};
-pub use about::{About, Abouts, PeerGroup, RuleOrigins, range_of};
+pub use about::{About, Abouts, Nodes, PeerGroup, RuleOrigins, range_of};
 pub use bmp::names as table_names;
 use draft::Draft;
 pub use drain::{Departure, depart};
@@ -132,6 +132,7 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
         let about = About {
             origin: "the mesh of nodes".to_owned(),
             group: PeerGroup::Mesh,
+            nodes: Nodes::All,
             held: found.held.clone(),
             rules: Arc::default(),
         };

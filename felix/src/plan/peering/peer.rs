@@ -10,7 +10,7 @@ use ocicat_policy::expression::Expression;
 use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
-use super::{About, Draft, Pair, PeerGroup, duration, filter, restart_time};
+use super::{About, Draft, Nodes, Pair, PeerGroup, duration, filter, restart_time};
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -272,10 +272,20 @@ impl Reader<'_> {
         let about = About {
             origin: self.key.to_string(),
             group: PeerGroup::Configured,
+            nodes: self.nodes(),
             held: found.held,
             rules: filters.origins.into(),
         };
         (peer, about)
+    }
+
+    fn nodes(&self) -> Nodes {
+        let chooses = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        if chooses(&self.spec.node) || chooses(&self.spec.node_selector) {
+            Nodes::Selected
+        } else {
+            Nodes::All
+        }
     }
 
     fn timers(&mut self, peer: &mut PeerConfig) {
