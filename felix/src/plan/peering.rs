@@ -245,6 +245,9 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     Ok(std::time::Duration::from_secs(seconds))
 }
 
+/// A time beside an annotation that leaves it nothing to say.
+const RESTART_IS_OFF: &str = "set beside the annotation graceful-restart: off, which goes before it; there is no graceful restart";
+
 /// Graceful restart with a time that the user gave.
 fn restart_time(text: &str) -> Result<PeerRestart, String> {
     let time = duration(text)?;
