@@ -16,6 +16,7 @@ mod news;
 mod peering;
 mod pending;
 mod planning;
+mod statuses;
 mod waiters;
 mod writer;
 
@@ -34,6 +35,7 @@ use crate::config::{AgentConfig, DatastoreKind};
 use crate::dataplane::kernel::Event as KernelEvent;
 use crate::dataplane::kernel::links::Link;
 use crate::dataplane::{Dataplane, RouteKey, State};
+use crate::datastore::kubernetes::StatusWrite;
 use crate::datastore::{Datastore, Event};
 use crate::metrics::Metrics;
 use crate::plan::peering::{Abouts, LogLevel};
@@ -45,6 +47,7 @@ use drain::Drain;
 use news::News;
 use peering::Speaker;
 use pending::Pending;
+use statuses::Statuses;
 use waiters::Waiters;
 use writer::Writer;
 
@@ -144,6 +147,7 @@ pub struct Daemon {
     set_log: SetLog,
     news: News,
     drain: Drain,
+    statuses: Statuses,
     /// Whether we resume an earlier life; known once the kernel was read.
     start: Option<Start>,
     checks: Vec<oneshot::Sender<serde_json::Value>>,
@@ -168,6 +172,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// How the speaker's log is made to say more or less.
     pub set_log: SetLog,
+    /// Who writes the status of CalicoNodeStatus objects; `None`: there is nowhere to write.
+    pub status_writer: Option<mpsc::Sender<StatusWrite>>,
 }
 
 impl Daemon {
@@ -214,6 +220,7 @@ impl Daemon {
             set_log: parts.set_log,
             news,
             drain: Drain::default(),
+            statuses: Statuses::new(parts.status_writer),
             start: None,
             checks: Vec::new(),
             plan_problems: BTreeMap::new(),
@@ -307,6 +314,7 @@ impl Daemon {
         }
         self.retry_failed();
         self.advance_drain();
+        self.advance_statuses();
     }
 
     fn publish(&mut self) {

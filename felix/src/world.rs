@@ -16,6 +16,7 @@ pub use node::{DRAIN, Node};
 pub use pods::pod_key;
 pub use secrets::{Arrival, DEFAULT_NAMESPACE as DEFAULT_SECRET_NAMESPACE, Known};
 
+use crate::datastore::calico::status::CalicoNodeStatus;
 use crate::datastore::calico::{
     BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, IpPoolSpec, Resource,
 };
@@ -38,6 +39,8 @@ pub struct World {
     pub bgp_filters: BTreeMap<String, BgpFilterSpec>,
     /// Address pools by name.
     pub ip_pools: BTreeMap<String, IpPoolSpec>,
+    /// Wishes to see our own node's state, by name. Those for other nodes are not kept.
+    pub node_statuses: BTreeMap<String, CalicoNodeStatus>,
     secrets: secrets::Secrets,
     own_pods: BTreeMap<PodKey, pods::OwnPod>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
@@ -91,6 +94,7 @@ impl World {
             bgp_peers: BTreeMap::new(),
             bgp_filters: BTreeMap::new(),
             ip_pools: BTreeMap::new(),
+            node_statuses: BTreeMap::new(),
             secrets: secrets::Secrets::default(),
             own_pods: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -157,6 +161,10 @@ impl World {
                 self.dirty.peering = true;
                 self.ip_pools.insert(key.name, spec);
             }
+            Object::CalicoNodeStatus(object) if object.spec.node == self.name => {
+                self.node_statuses.insert(key.name, object);
+            }
+            Object::CalicoNodeStatus(_) => _ = self.node_statuses.remove(&key.name),
             Object::Secret(secret) => self.dirty.peering |= self.secrets.put(secret),
         }
     }
@@ -185,6 +193,7 @@ impl World {
                 self.dirty.nat |= there;
                 self.dirty.peering |= there;
             }
+            Kind::CalicoNodeStatus => _ = self.node_statuses.remove(name),
             Kind::Secret => self.dirty.peering |= self.secrets.delete(key),
         }
     }

@@ -12,7 +12,7 @@ use ocicat_felix::daemon::{Daemon, Parts, SetLog};
 use ocicat_felix::dataplane::kernel::{Event as KernelEvent, Kernel, Monitor};
 use ocicat_felix::dataplane::{Change, Dataplane, RouteChanges};
 use ocicat_felix::datastore::directory::Directory;
-use ocicat_felix::datastore::kubernetes::Kubernetes;
+use ocicat_felix::datastore::kubernetes::{Interest, Kubernetes};
 use ocicat_felix::http;
 use ocicat_felix::metrics::Metrics;
 use ocicat_felix::nft::Transaction;
@@ -66,7 +66,12 @@ async fn live(config: AgentConfig, set_log: SetLog) -> anyhow::Result<()> {
     let http_listener = http::listen(config.http).await.map_err(anyhow::Error::msg)?;
     let metrics = Metrics::default();
     let (dataplane, kernel) = open_dataplane(&config)?;
-    let parts = Parts { dataplane, kernel, metrics: metrics.clone(), set_log };
+    let (status_writer, statuses) = mpsc::channel(16);
+    let status_writer = match config.datastore {
+        DatastoreKind::Directory(_) => None,
+        DatastoreKind::Kubernetes => Some(status_writer),
+    };
+    let parts = Parts { dataplane, kernel, metrics: metrics.clone(), set_log, status_writer };
     let (daemon, doors) = Daemon::new(config.clone(), parts)?;
     let secrets = doors.secrets.clone();
     tokio::spawn(socket::serve(listener, SocketDoors::from(&doors)));
@@ -76,8 +81,13 @@ async fn live(config: AgentConfig, set_log: SetLog) -> anyhow::Result<()> {
         DatastoreKind::Directory(path) => daemon.run(Directory::open(path)?, stop).await,
         DatastoreKind::Kubernetes => {
             let kubeconfig = config.kubeconfig.as_deref();
-            let namespace = config.secret_namespace.clone();
-            daemon.run(Kubernetes::connect(kubeconfig, namespace, secrets).await?, stop).await;
+            let interest = Interest {
+                node: config.node.clone(),
+                namespace: config.secret_namespace.clone(),
+                secrets,
+                statuses,
+            };
+            daemon.run(Kubernetes::connect(kubeconfig, interest).await?, stop).await;
         }
     }
     let _ = std::fs::remove_file(&config.socket);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
 use ocicat_bgp::speaker::{Chosen, Config, Start, Unreachable};
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ pub(super) struct Speaker {
     thread: Option<std::thread::JoinHandle<()>>,
     /// What was configured last: the same again is no news.
     config: Option<Config>,
+    /// When that was.
+    configured: Option<Timestamp>,
 }
 
 impl Speaker {
@@ -39,6 +42,11 @@ impl Speaker {
     /// What was configured last.
     pub(super) fn config(&self) -> Option<&Config> {
         self.config.as_ref()
+    }
+
+    /// When the configuration last changed.
+    pub(super) fn configured(&self) -> Option<Timestamp> {
+        self.configured
     }
 
     /// Ends without a word to the peers: a planned restart sends no Cease.
@@ -74,6 +82,7 @@ impl Speaker {
             }
         }
         self.config = Some(config);
+        self.configured = Some(Timestamp::now());
         Ok(())
     }
 }

@@ -104,7 +104,11 @@ impl Daemon {
         match file.write(self.state_dir()) {
             Ok(()) => {
                 self.failures.remove("node file");
-                info!(ranges = ?file.pod_cidrs, mtu = file.mtu, "pods get addresses from");
+                info!(
+                    ranges = first_few(&file.pod_cidrs),
+                    mtu = file.mtu,
+                    "pods get addresses from"
+                );
             }
             Err(problem) => {
                 let line = format!("{}: node.json: {problem}", self.state_dir().display());
@@ -115,5 +119,27 @@ impl Daemon {
     }
 }
 
+/// The first few of a list that may be long, and how many there are.
+fn first_few(all: &[impl ToString]) -> String {
+    let few: Vec<String> = all.iter().take(SHOWN).map(ToString::to_string).collect();
+    let few = few.join(", ");
+    if all.len() > SHOWN { format!("{few}, ... ({} in all)", all.len()) } else { few }
+}
+
+/// So many ranges are named in the log.
+const SHOWN: usize = 4;
+
 /// Ethernet's, where no link says otherwise.
 const FALLBACK_MTU: u32 = 1500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_ranges_the_first_few_are_named() {
+        assert_eq!(first_few(&["10.0.0.0/24", "fd00::/64"]), "10.0.0.0/24, fd00::/64");
+        let many: Vec<u32> = (1..=300).collect();
+        assert_eq!(first_few(&many), "1, 2, 3, 4, ... (300 in all)");
+    }
+}

@@ -3,6 +3,8 @@
 //! A field that is not listed here is unknown to us and reported as such; a field that is listed and not honoured
 //! yet is reported by the plan that would have used it.
 
+pub mod status;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 

@@ -6,6 +6,7 @@
 //! name, that the daemon asks for.
 
 mod secrets;
+mod status;
 mod told;
 mod watch;
 
@@ -25,6 +26,8 @@ use tower::ServiceBuilder;
 
 use super::{Datastore, Event, Kind};
 use secrets::Secrets;
+pub use status::StatusWrite;
+pub(crate) use watch::random;
 use watch::{Scope, Watch};
 
 /// How long the server may take to accept a connection.
@@ -56,6 +59,19 @@ pub struct Kubernetes {
     waiting: BTreeSet<Kind>,
 }
 
+/// What an agent wants of the server beside what every agent does.
+#[derive(Debug)]
+pub struct Interest {
+    /// The name of its node.
+    pub node: String,
+    /// Where its Secrets are.
+    pub namespace: String,
+    /// The names of these Secrets.
+    pub secrets: state::Receiver<BTreeSet<String>>,
+    /// The statuses that it has written.
+    pub statuses: mpsc::Receiver<StatusWrite>,
+}
+
 enum Message {
     Events(Vec<Event>),
     /// The kind's first list is complete, or the server has no such kind.
@@ -64,19 +80,24 @@ enum Message {
 
 impl Kubernetes {
     /// Begins to watch. Without `kubeconfig`, takes the usual places or the pod's service account. Of the Secrets in
-    /// `namespace` those are watched whose names stand in `secrets`, as long as they stand there.
+    /// the namespace those are watched whose names stand in `secrets`, as long as they stand there.
     pub async fn connect(
         kubeconfig: Option<&Path>,
-        namespace: String,
-        secrets: state::Receiver<BTreeSet<String>>,
+        interest: Interest,
     ) -> Result<Self, ConnectError> {
+        let Interest { node, namespace, secrets, statuses } = interest;
         let client = client(&configuration(kubeconfig).await?)?;
         let (sender, messages) = mpsc::channel(1024);
         let reachable = Arc::new(Notify::new());
         for kind in kinds() {
-            let scope = Scope::Everything(kind);
+            let scope = if kind == Kind::CalicoNodeStatus {
+                Scope::OfNode(kind, node.clone())
+            } else {
+                Scope::Everything(kind)
+            };
             tokio::spawn(Watch::new(scope, &client, sender.clone(), Arc::clone(&reachable)).run());
         }
+        tokio::spawn(status::write(client.clone(), statuses));
         tokio::spawn(Secrets::new(namespace, client, sender, reachable).follow(secrets));
         Ok(Self { messages, waiting: kinds().collect() })
     }

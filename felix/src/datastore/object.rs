@@ -7,6 +7,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::calico::status::CalicoNodeStatus;
 use super::calico::{BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, IpPoolSpec, Resource};
 use super::secret::Secret;
 use crate::problem::Problem;
@@ -30,13 +31,15 @@ pub enum Kind {
     BgpFilter,
     /// `projectcalico.org/v3` IPPool.
     IpPool,
+    /// `projectcalico.org/v3` CalicoNodeStatus.
+    CalicoNodeStatus,
     /// `v1` Secret, in which passwords of peers are.
     Secret,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Node,
         Self::Namespace,
         Self::Pod,
@@ -45,6 +48,7 @@ impl Kind {
         Self::BgpPeer,
         Self::BgpFilter,
         Self::IpPool,
+        Self::CalicoNodeStatus,
         Self::Secret,
     ];
 
@@ -59,6 +63,7 @@ impl Kind {
             Self::BgpPeer => "BGPPeer",
             Self::BgpFilter => "BGPFilter",
             Self::IpPool => "IPPool",
+            Self::CalicoNodeStatus => "CalicoNodeStatus",
             Self::Secret => "Secret",
         }
     }
@@ -68,9 +73,11 @@ impl Kind {
         match self {
             Self::Node | Self::Namespace | Self::Pod | Self::Secret => "v1",
             Self::NetworkPolicy => "networking.k8s.io/v1",
-            Self::BgpConfiguration | Self::BgpPeer | Self::BgpFilter | Self::IpPool => {
-                "projectcalico.org/v3"
-            }
+            Self::BgpConfiguration
+            | Self::BgpPeer
+            | Self::BgpFilter
+            | Self::IpPool
+            | Self::CalicoNodeStatus => "projectcalico.org/v3",
         }
     }
 
@@ -83,7 +90,8 @@ impl Kind {
             | Self::BgpConfiguration
             | Self::BgpPeer
             | Self::BgpFilter
-            | Self::IpPool => false,
+            | Self::IpPool
+            | Self::CalicoNodeStatus => false,
         }
     }
 }
@@ -146,6 +154,8 @@ pub enum Object {
     BgpFilter(Resource<BgpFilterSpec>),
     /// A pool of pod addresses.
     IpPool(Resource<IpPoolSpec>),
+    /// A wish to see a node's state.
+    CalicoNodeStatus(CalicoNodeStatus),
     /// Passwords.
     Secret(Secret),
 }
@@ -195,6 +205,7 @@ impl Object {
             Self::BgpPeer(o) => (Kind::BgpPeer, &o.metadata),
             Self::BgpFilter(o) => (Kind::BgpFilter, &o.metadata),
             Self::IpPool(o) => (Kind::IpPool, &o.metadata),
+            Self::CalicoNodeStatus(o) => (Kind::CalicoNodeStatus, &o.metadata),
         };
         let name = meta.name.clone().unwrap_or_default();
         let namespace =
@@ -222,6 +233,9 @@ impl Object {
             Kind::BgpPeer => typed(document, &key, &mut problems).map(Self::BgpPeer),
             Kind::BgpFilter => typed(document, &key, &mut problems).map(Self::BgpFilter),
             Kind::IpPool => typed(document, &key, &mut problems).map(Self::IpPool),
+            Kind::CalicoNodeStatus => {
+                typed(document, &key, &mut problems).map(Self::CalicoNodeStatus)
+            }
             Kind::Secret => match Secret::read(document, &key.namespace, &key.name) {
                 Some(secret) => Ok(Self::Secret(secret)),
                 None => Err(Problem::new(&key, "data", "cannot be read")),

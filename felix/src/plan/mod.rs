@@ -4,6 +4,7 @@ pub mod nat;
 pub mod peering;
 pub mod routes;
 pub mod ruleset;
+pub mod status;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -30,7 +30,7 @@ use crate::datastore::calico::ProgramClusterRoutes;
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{Node, World};
-pub use about::{About, Abouts, PeerGroup, RuleOrigins, range_of};
+pub use about::{About, Abouts, Nodes, PeerGroup, RuleOrigins, range_of};
 pub use bmp::names as table_names;
 use draft::Draft;
 pub use drain::{Departure, depart};
@@ -132,6 +132,7 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
         let about = About {
             origin: "the mesh of nodes".to_owned(),
             group: PeerGroup::Mesh,
+            nodes: Nodes::All,
             held: found.held.clone(),
             rules: Arc::default(),
         };
@@ -243,6 +244,9 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     }
     Ok(std::time::Duration::from_secs(seconds))
 }
+
+/// A time beside an annotation that leaves it nothing to say.
+const RESTART_IS_OFF: &str = "set beside the annotation graceful-restart: off, which goes before it; there is no graceful restart";
 
 /// Graceful restart with a time that the user gave.
 fn restart_time(text: &str) -> Result<PeerRestart, String> {

@@ -1,5 +1,7 @@
 //! The routes of this node: its pods, the ranges it owns, and what the speaker has learned.
 
+mod legs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use ocicat_bgp::wire::Family;
 use crate::dataplane::{NextHop, Onlink, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes};
 use crate::plan::peering::Routing;
 use crate::world::World;
+
+pub use legs::{Leg, LegOrigin};
 
 /// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more). For
 /// IPv6 the kernel's own default serves: what is connected has 256.
@@ -233,16 +237,8 @@ impl RoutePlan {
         if self.routing.unprogrammed.iter().any(|range| range.contains(&prefix)) {
             return None;
         }
-        let foreign = learned.next_hops.iter().filter(|hop| !self.addresses.contains(&hop.address));
-        let way = |hop: &NextHopVia| match on_link(hop) {
-            Some(hop) if self.dark.contains(&hop.interface) => Vec::new(),
-            Some(hop) => vec![hop],
-            None => {
-                let way = ways.get(&hop.address).filter(|way| !is_circular(way, prefix));
-                way.map(|way| way.hops.clone()).unwrap_or_default()
-            }
-        };
-        let mut hops: Vec<NextHop> = foreign.flat_map(way).collect();
+        let of = |hop| self.hops_of(prefix, hop, ways);
+        let mut hops: Vec<NextHop> = learned.next_hops.iter().flat_map(of).collect();
         hops.sort();
         hops.dedup();
         if hops.is_empty() {
@@ -251,6 +247,21 @@ impl RoutePlan {
         let mut route = Route::new(prefix, RouteKind::Unicast(hops));
         route.metric = learned_key(prefix).metric;
         Some(route)
+    }
+
+    /// Where a path to a prefix really goes: nowhere, if it leads to us, or in a circle.
+    fn hops_of(&self, prefix: IpNet, path: &NextHopVia, ways: &Ways) -> Vec<NextHop> {
+        if self.addresses.contains(&path.address) {
+            return Vec::new();
+        }
+        match on_link(path) {
+            Some(hop) if self.dark.contains(&hop.interface) => Vec::new(),
+            Some(hop) => vec![hop],
+            None => {
+                let way = ways.get(&path.address).filter(|way| !is_circular(way, prefix));
+                way.map(|way| way.hops.clone()).unwrap_or_default()
+            }
+        }
     }
 }
 
@@ -390,6 +401,37 @@ mod tests {
         let unprogrammed = vec![net("10.65.0.0/16")];
         plan.follow_peering(Routing { unprogrammed, ..Routing::default() }, &ways);
         assert_eq!(text(&plan), ["192.0.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+    }
+
+    #[test]
+    fn legs_name_where_a_route_is_from_and_stop_at_the_limit() {
+        let mut plan = RoutePlan::default();
+        let ways = ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0")]);
+        plan.aggregate(net("10.65.0.0/16"));
+        plan.learn(learned("10.65.2.0/24", &["10.0.2.10", "10.0.3.10"]), &ways);
+        plan.learn(learned("fd00:65:2::/64", &["fd00::1"]), &ways);
+        let text = |legs: Vec<Leg>| {
+            let line = |leg: &Leg| {
+                let gateway = leg.gateway.map_or("-".to_owned(), |ip| ip.to_string());
+                let link = leg.interface.as_deref().unwrap_or("-").to_owned();
+                format!("{} {gateway} {link} {:?}", leg.destination, leg.origin)
+            };
+            legs.iter().map(line).collect::<Vec<_>>()
+        };
+        let by_tor = format!("{:?}", LegOrigin::Peer(PeerName::from("tor")));
+        assert_eq!(
+            text(plan.legs(Family::Ipv4, 9, &ways)),
+            [
+                "10.65.0.0/16 - - Configured".to_owned(),
+                format!("10.65.2.0/24 10.0.1.1 eth0 {by_tor}"),
+                format!("10.65.2.0/24 10.0.3.10 - {by_tor}"),
+            ]
+        );
+        assert_eq!(plan.legs(Family::Ipv4, 1, &ways).len(), 1);
+        assert_eq!(
+            text(plan.legs(Family::Ipv6, 9, &ways)),
+            [format!("fd00:65:2::/64 fd00::1 - {by_tor}")]
+        );
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
 }
 
 /// Where the peer is; of one that was not found yet, the link.
-fn found_text(peer: &PeerSnapshot) -> String {
+pub(crate) fn found_text(peer: &PeerSnapshot) -> String {
     match &peer.interface {
         Some(interface) if peer.address.is_unspecified() => format!("%{interface}"),
         Some(interface) => format!("{}%{interface}", peer.address),

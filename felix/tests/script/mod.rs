@@ -39,7 +39,8 @@ impl Node {
         let (kernel_sender, kernel) = mpsc::channel(1);
         let dataplane = Some(Box::new(Memory::new(TABLE)) as _);
         let set_log = Box::new(|_: Option<&str>| {});
-        let parts = Parts { dataplane, kernel, metrics: Metrics::default(), set_log };
+        let parts =
+            Parts { dataplane, kernel, metrics: Metrics::default(), set_log, status_writer: None };
         let (daemon, doors) = Daemon::new(config, parts).unwrap();
         let (script, told) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);

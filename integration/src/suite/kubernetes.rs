@@ -1,5 +1,7 @@
 //! The agent on a real Kubernetes API server, with the rights that `manifests/rbac.yaml` gives it.
 
+mod node_status;
+
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -35,6 +37,11 @@ pub(super) const TESTS: &[Test] = &[
     Test::new(
         "kubernetes: the API server dies and comes back, and nothing is lost or missed",
         outage,
+    )
+    .limit(240),
+    Test::new(
+        "kubernetes: a CalicoNodeStatus is written by its node's agent, and only when there is news",
+        node_status::written,
     )
     .limit(240),
 ];

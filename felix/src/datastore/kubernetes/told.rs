@@ -73,7 +73,8 @@ impl Told {
             | Kind::BgpConfiguration
             | Kind::BgpPeer
             | Kind::BgpFilter
-            | Kind::IpPool => problems,
+            | Kind::IpPool
+            | Kind::CalicoNodeStatus => problems,
         }
     }
 

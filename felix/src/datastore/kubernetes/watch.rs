@@ -39,6 +39,8 @@ const WATCH_END: Duration = Duration::from_secs(300);
 pub(super) enum Scope {
     /// All objects of a kind.
     Everything(Kind),
+    /// The objects of a kind whose `spec.node` is this, if the server can select by that; else all of them.
+    OfNode(Kind, String),
     /// One Secret. That it is not there is told as its deletion.
     Secret { namespace: String, name: String },
 }
@@ -46,7 +48,7 @@ pub(super) enum Scope {
 impl Scope {
     fn kind(&self) -> Kind {
         match self {
-            Self::Everything(kind) => *kind,
+            Self::Everything(kind) | Self::OfNode(kind, _) => *kind,
             Self::Secret { .. } => Kind::Secret,
         }
     }
@@ -54,7 +56,7 @@ impl Scope {
     /// The one object, if it is one.
     fn key(&self) -> Option<Key> {
         match self {
-            Self::Everything(_) => None,
+            Self::Everything(_) | Self::OfNode(..) => None,
             Self::Secret { namespace, name } => {
                 Some(Key::namespaced(Kind::Secret, namespace, name))
             }
@@ -75,12 +77,11 @@ impl Scope {
     }
 
     fn api(&self, client: Client) -> Api<DynamicObject> {
-        let kind = self.kind();
-        let (group, version) = kind.api_version().split_once('/').unwrap_or(("", "v1"));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
         match self {
-            Self::Everything(_) => Api::all_with(client, &resource),
-            Self::Secret { namespace, .. } => Api::namespaced_with(client, namespace, &resource),
+            Self::Everything(kind) | Self::OfNode(kind, _) => api_of(*kind, client),
+            Self::Secret { namespace, .. } => {
+                Api::namespaced_with(client, namespace, &resource(Kind::Secret))
+            }
         }
     }
 
@@ -88,9 +89,20 @@ impl Scope {
     fn fields(&self) -> Option<String> {
         match self {
             Self::Everything(_) => None,
+            Self::OfNode(_, node) => Some(format!("spec.node={node}")),
             Self::Secret { name, .. } => Some(format!("metadata.name={name}")),
         }
     }
+}
+
+/// All objects of a kind.
+pub(super) fn api_of(kind: Kind, client: Client) -> Api<DynamicObject> {
+    Api::all_with(client, &resource(kind))
+}
+
+fn resource(kind: Kind) -> ApiResource {
+    let (group, version) = kind.api_version().split_once('/').unwrap_or(("", "v1"));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()))
 }
 
 /// Follows one scope.
@@ -112,13 +124,15 @@ pub(super) struct Watch {
 }
 
 /// Why a list or watch ended before its time.
-enum Interruption {
+pub(super) enum Interruption {
     /// The daemon has gone away.
     Closed,
     /// The server has no such kind.
     Absent,
     /// The server does not know any more what changed since our version.
     Expired,
+    /// The server cannot select objects of the kind by the field that we named.
+    Unselectable,
     /// Anything else.
     Failed(String),
 }
@@ -181,6 +195,14 @@ impl Watch {
             Interruption::Absent => {
                 self.tell_absence().await?;
                 sleep(ABSENT_RETRY).await;
+            }
+            Interruption::Unselectable => {
+                let kind = self.scope.kind();
+                info!(
+                    kind = kind.name(),
+                    "the API server cannot select by spec.node (the CRD has no selectableFields); all are watched"
+                );
+                self.scope = Scope::Everything(kind);
             }
             Interruption::Failed(why) => self.wait_after(why).await?,
         }
@@ -309,7 +331,9 @@ impl Watch {
 }
 
 /// Bounds the wait for an answer; one that never comes is a failure too.
-async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Interruption> {
+pub(super) async fn in_time<T>(
+    answer: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Interruption> {
     match timeout(ANSWER, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Interruption::Failed(format!("no answer within {} s", ANSWER.as_secs()))),
@@ -335,12 +359,14 @@ fn interruption(status: &Status) -> Interruption {
     match status.code {
         404 => Interruption::Absent,
         410 => Interruption::Expired,
+        // There is no reason but the text.
+        400 if status.message.contains("field label not supported") => Interruption::Unselectable,
         code => Interruption::Failed(format!("the API server says {code}: {}", status.message)),
     }
 }
 
 /// From 0 to 1, different in each process and at each call.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     let [.., high, low] = RandomState::new().hash_one(()).to_be_bytes();
     f64::from(u16::from_be_bytes([high, low])) / f64::from(u16::MAX)
 }

@@ -14,6 +14,8 @@ pub struct About {
     pub origin: String,
     /// Its group.
     pub group: PeerGroup,
+    /// Which nodes the object gives it to.
+    pub nodes: Nodes,
     /// What its session has to wait for, if it has to.
     pub held: Option<String>,
     /// Where its rules are from.
@@ -27,6 +29,15 @@ pub enum PeerGroup {
     Configured,
     /// It is a node of the mesh.
     Mesh,
+}
+
+/// Which nodes have a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nodes {
+    /// All of them.
+    All,
+    /// One, or those that a selector chooses.
+    Selected,
 }
 
 /// Where the rules of a peer's filters are from, by their number: `BGPFilter from-tor importV4[2]`.
@@ -54,7 +65,7 @@ impl Abouts {
     }
 
     /// Adds a peer or a range.
-    pub(super) fn insert(&mut self, name: PeerName, about: About) {
+    pub(in crate::plan) fn insert(&mut self, name: PeerName, about: About) {
         self.0.insert(name, about);
     }
 }

@@ -3,14 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 
-use ocicat_bgp::speaker::{Dial, LocalAs, NextHopMode, PeerConfig, PeerName, Reflection, Ttl};
+use ocicat_bgp::speaker::{
+    Dial, LocalAs, NextHopMode, PeerConfig, PeerName, PeerRestart, Reflection, Ttl,
+};
 use ocicat_bgp::wire::PeerKind;
 use ocicat_policy::expression::Expression;
 
 use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
-use super::{About, Draft, Pair, PeerGroup, duration, filter, restart_time};
+use super::{About, Draft, Nodes, Pair, PeerGroup, RESTART_IS_OFF, duration, filter, restart_time};
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -246,8 +248,8 @@ impl Reader<'_> {
         if self.own.cluster_id.is_some() && internal && !same_cluster {
             peer.reflection = Reflection::Client;
         }
-        self.timers(&mut peer);
         self.knobs.apply(&mut peer);
+        self.timers(&mut peer);
         let found = self.draft.password(self.world, &self.key, PASSWORD, spec.password.as_ref());
         peer.password = found.password;
         let shown = peer.local_as.map_or(ours, |local_as| local_as.number.get());
@@ -272,10 +274,20 @@ impl Reader<'_> {
         let about = About {
             origin: self.key.to_string(),
             group: PeerGroup::Configured,
+            nodes: self.nodes(),
             held: found.held,
             rules: filters.origins.into(),
         };
         (peer, about)
+    }
+
+    fn nodes(&self) -> Nodes {
+        let chooses = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        if chooses(&self.spec.node) || chooses(&self.spec.node_selector) {
+            Nodes::Selected
+        } else {
+            Nodes::All
+        }
     }
 
     fn timers(&mut self, peer: &mut PeerConfig) {
@@ -288,6 +300,9 @@ impl Reader<'_> {
         }
         if let Some(text) = &self.spec.max_restart_time {
             match restart_time(text) {
+                Ok(_) if peer.graceful_restart == PeerRestart::Disabled => {
+                    self.report("spec.maxRestartTime", RESTART_IS_OFF);
+                }
                 Ok(restart) => peer.graceful_restart = restart,
                 Err(message) => self.report("spec.maxRestartTime", message + "; 120 s is used"),
             }

@@ -11,7 +11,7 @@ use ocicat_bgp::wire::Family;
 
 use super::annotations::{self, PeerKnobs, SpeakerKnobs};
 use super::peer::multihop;
-use super::{LogLevel, filter, restart_time};
+use super::{LogLevel, RESTART_IS_OFF, filter, restart_time};
 use crate::datastore::calico::{self, BgpConfigurationSpec, BindMode, ProgramClusterRoutes};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -60,7 +60,7 @@ impl Settings {
         let mut reader =
             Reader { default: &default.spec, of_node: &of_node.spec, name_of_node, problems };
         let as_number = reader.either(|spec| spec.as_number);
-        let mesh_restart = reader.mesh_restart();
+        let mesh_restart = reader.mesh_restart(&knobs);
         let log = reader.log();
         let advertised = reader.advertised();
         Self {
@@ -94,7 +94,9 @@ impl Settings {
     pub(super) fn mesh_peer(&self, address: IpAddr, remote_as: NonZeroU32) -> PeerConfig {
         let mut peer = self.peer(address, remote_as);
         peer.port = self.listen_port;
-        peer.graceful_restart = self.mesh_restart.unwrap_or(peer.graceful_restart);
+        if peer.graceful_restart != PeerRestart::Disabled {
+            peer.graceful_restart = self.mesh_restart.unwrap_or(peer.graceful_restart);
+        }
         peer
     }
 
@@ -169,17 +171,18 @@ impl Reader<'_> {
         of(self.of_node, &self.name_of_node).or_else(|| of(self.default, "default"))
     }
 
-    fn mesh_restart(&mut self) -> Option<PeerRestart> {
+    fn mesh_restart(&mut self, knobs: &PeerKnobs) -> Option<PeerRestart> {
         let text = self.default.node_mesh_max_restart_time.as_deref()?;
-        match restart_time(text) {
-            Ok(restart) => Some(restart),
-            Err(message) => {
-                let key = Key::cluster(Kind::BgpConfiguration, "default");
-                let field = "spec.nodeMeshMaxRestartTime";
-                self.problems.push(Problem::new(key, field, message + "; 120 s is used"));
-                None
-            }
-        }
+        let mut peer = PeerConfig::new(Ipv4Addr::UNSPECIFIED.into(), DEFAULT_AS);
+        knobs.apply(&mut peer);
+        let message = match restart_time(text) {
+            Ok(_) if peer.graceful_restart == PeerRestart::Disabled => RESTART_IS_OFF.to_owned(),
+            Ok(restart) => return Some(restart),
+            Err(message) => message + "; 120 s is used",
+        };
+        let key = Key::cluster(Kind::BgpConfiguration, "default");
+        self.problems.push(Problem::new(key, "spec.nodeMeshMaxRestartTime", message));
+        None
     }
 
     fn log(&mut self) -> Option<LogLevel> {

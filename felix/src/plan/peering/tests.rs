@@ -552,3 +552,42 @@ fn a_node_that_reflects_nothing_tells_its_peers_of_its_own_alone() {
     ));
     assert!(!passes_on(&objects, "rr-n2", "10.65.2.0/24"));
 }
+
+/// The restart of the one peer, and what was wrong.
+fn restart(objects: &[Value]) -> (PeerRestart, Vec<String>) {
+    let Peering { config, problems, .. } = plan(&world(objects), Start::Cold);
+    let peer = config.unwrap().peers.into_values().next().unwrap();
+    (peer.graceful_restart, problems.iter().map(ToString::to_string).collect())
+}
+
+fn annotated(mut object: Value, restart: &str) -> Value {
+    object["metadata"]["annotations"] = json!({"bgp.ocicat.io/graceful-restart": restart});
+    object
+}
+
+#[test]
+fn no_restart_time_turns_on_what_an_annotation_turned_off() {
+    let spec = json!({"peerIP": "192.0.2.1", "asNumber": 64999, "maxRestartTime": "30s"});
+    let tor = calico("BGPPeer", "tor", spec);
+    let alone = || node("n1", "172.16.1.10", "10.65.1.0/24", json!({}));
+    let ignored = |field| {
+        format!(
+            "{field}: set beside the annotation graceful-restart: off, which goes before it; there is no graceful restart"
+        )
+    };
+    let off = restart(&[alone(), annotated(tor.clone(), "off")]);
+    assert_eq!(off, (PeerRestart::Disabled, vec![ignored("BGPPeer tor: spec.maxRestartTime")]));
+
+    let default = |spec| annotated(calico("BGPConfiguration", "default", spec), "off");
+    let for_all = restart(&[alone(), default(json!({})), tor.clone()]);
+    assert_eq!(for_all, off);
+    // What stands on the peer goes before what stands on the configuration.
+    let (on, problems) = restart(&[alone(), default(json!({})), annotated(tor, "on")]);
+    assert!(matches!(on, PeerRestart::Enabled { time, .. } if time.as_secs() == 30), "{on:?}");
+    assert_eq!(problems, [""; 0]);
+
+    let mut mesh = two_nodes();
+    mesh.push(default(json!({"nodeMeshMaxRestartTime": "30s"})));
+    let field = "BGPConfiguration default: spec.nodeMeshMaxRestartTime";
+    assert_eq!(restart(&mesh), (PeerRestart::Disabled, vec![ignored(field)]));
+}
