@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use tokio::sync::oneshot;
 
+use super::refused::RefusedConnections;
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
     Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
@@ -20,6 +21,7 @@ pub(super) enum Command {
     Withdraw(Prefix),
     Unreachable(BTreeSet<IpAddr>),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    Refused(oneshot::Sender<RefusedConnections>),
     Stations(oneshot::Sender<Vec<StationSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
     Routes {
