@@ -257,3 +257,24 @@ async fn dropping_the_last_handle_ends_the_thread() {
     thread.join().unwrap();
     drop(events);
 }
+
+#[tokio::test]
+async fn connections_that_nobody_takes_are_counted_by_reason() {
+    let mut config = left();
+    config.peers.values_mut().for_each(|peer| peer.dial = Dial::Active);
+    let mut node = Node::start(config);
+    let port = node.port().await;
+    let target = SocketAddr::new(LEFT, port);
+    for from in [RIGHT, IpAddr::from([127, 0, 0, 3]), IpAddr::from([127, 0, 0, 3])] {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        let mut stream = socket.connect(target).await.unwrap();
+        // The end of the connection comes after it was counted.
+        let mut octet = [0; 1];
+        let ended = tokio::io::AsyncReadExt::read(&mut stream, &mut octet);
+        // Closed or reset: either is an end.
+        let _ = timeout(PATIENCE, ended).await.unwrap();
+    }
+    let refused = node.running.handle.refused().await.unwrap();
+    assert_eq!(refused, net::RefusedConnections { unknown: 2, full: 0, not_now: 1 });
+}

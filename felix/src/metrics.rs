@@ -4,6 +4,7 @@
 mod bmp;
 
 use ocicat_bgp::bfd::{SessionSnapshot, State as BfdState};
+use ocicat_bgp::net::RefusedConnections;
 use ocicat_bgp::speaker::{PeerName, PeerSnapshot, State as SessionState, StationSnapshot};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -59,6 +60,7 @@ pub struct Metrics {
     pub drift_repairs: IntCounter,
     /// Whether the node has taken leave of its peers: 0 no, 1 on the way, 2 yes.
     pub drained: IntGauge,
+    refused: IntCounterVec,
     peers: PeerMetrics,
     bfd: BfdMetrics,
     bmp: BmpMetrics,
@@ -159,6 +161,11 @@ impl Default for Metrics {
                 "ocicat_bgp_drained",
                 "0 when peers are told our routes, 1 while they are asked to choose others, 2 when they are told none.",
             ),
+            refused: make.counters(
+                "ocicat_bgp_refused_connections_total",
+                "BGP connections that were refused: from no peer (unknown), from a range that is full (full), from a peer that is not to connect, or not now (not-now).",
+                &["reason"],
+            ),
             peers: PeerMetrics::new(&make),
             bfd: BfdMetrics::new(&make),
             bmp: BmpMetrics::new(&make),
@@ -175,6 +182,15 @@ impl Metrics {
         group_of: impl Fn(&PeerName) -> (PeerGroup, Detail),
     ) {
         self.peers.set(peers, group_of);
+    }
+
+    /// Takes in how many connections were refused.
+    pub fn set_refused(&self, refused: RefusedConnections) {
+        let RefusedConnections { unknown, full, not_now } = refused;
+        self.refused.reset();
+        for (reason, count) in [("unknown", unknown), ("full", full), ("not-now", not_now)] {
+            self.refused.with_label_values(&[reason]).inc_by(count);
+        }
     }
 
     /// Takes in the state of every BFD session.
@@ -425,5 +441,23 @@ impl Maker {
         let histogram = Histogram::with_opts(options).expect(LITERAL);
         self.registry.register(Box::new(histogram.clone())).expect(LITERAL);
         histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_connections_are_counted_by_reason() {
+        let metrics = Metrics::default();
+        metrics.set_refused(RefusedConnections { unknown: 3, full: 0, not_now: 1 });
+        let page = String::from_utf8(metrics.render()).unwrap();
+        let line = |reason, count| {
+            format!("ocicat_bgp_refused_connections_total{{reason=\"{reason}\"}} {count}\n")
+        };
+        for (reason, count) in [("unknown", 3), ("full", 0), ("not-now", 1)] {
+            assert!(page.contains(&line(reason, count)), "{page}");
+        }
     }
 }

@@ -81,6 +81,8 @@ pub struct Dirty {
     pub nat: bool,
     /// Our own Node object.
     pub own_node: bool,
+    /// The wishes to see our own node's state.
+    pub node_statuses: bool,
 }
 
 impl World {
@@ -162,9 +164,10 @@ impl World {
                 self.ip_pools.insert(key.name, spec);
             }
             Object::CalicoNodeStatus(object) if object.spec.node == self.name => {
+                self.dirty.node_statuses = true;
                 self.node_statuses.insert(key.name, object);
             }
-            Object::CalicoNodeStatus(_) => _ = self.node_statuses.remove(&key.name),
+            Object::CalicoNodeStatus(_) => self.forget_node_status(&key.name),
             Object::Secret(secret) => self.dirty.peering |= self.secrets.put(secret),
         }
     }
@@ -193,9 +196,13 @@ impl World {
                 self.dirty.nat |= there;
                 self.dirty.peering |= there;
             }
-            Kind::CalicoNodeStatus => _ = self.node_statuses.remove(name),
+            Kind::CalicoNodeStatus => self.forget_node_status(name),
             Kind::Secret => self.dirty.peering |= self.secrets.delete(key),
         }
+    }
+
+    fn forget_node_status(&mut self, name: &str) {
+        self.dirty.node_statuses |= self.node_statuses.remove(name).is_some();
     }
 
     fn put_node(&mut self, object: &k8s_openapi::api::core::v1::Node) {

@@ -157,3 +157,23 @@ async fn health_names_what_is_missing() {
     let only_the_node = node.doors.health.wait_for(|health| health.missing == [missing.clone()]);
     tokio::time::timeout(Duration::from_secs(5), only_the_node).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_wish_to_see_the_node_that_cannot_be_fulfilled_is_a_problem() {
+    let node = Node::start();
+    for name in ["n1", "n2"] {
+        node.put(json!({
+            "apiVersion": "projectcalico.org/v3", "kind": "CalicoNodeStatus",
+            "metadata": {"name": format!("look-at-{name}")},
+            "spec": {"node": name, "classes": ["BGP"]},
+        }));
+    }
+    node.say(Event::Synced);
+    let check = node.check_with_problems(1).await;
+    let message = "the datastore is a directory: there is nowhere to write it";
+    let wanted =
+        json!([{"object": "CalicoNodeStatus look-at-n1", "field": "status", "message": message}]);
+    assert_eq!(check["problems"], wanted, "{check}");
+    node.say(Event::Delete(Key::cluster(Kind::CalicoNodeStatus, "look-at-n1")));
+    node.check_with_problems(0).await;
+}

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::refused::RefusedConnections;
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
     Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
@@ -17,6 +18,7 @@ pub(super) enum Command {
     Withdraw(Prefix),
     Unreachable(Unreachable),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    Refused(oneshot::Sender<RefusedConnections>),
     Stations(oneshot::Sender<Vec<StationSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
     Routes {

@@ -16,6 +16,7 @@ use super::connection::{Connection, Read, Write};
 use super::discovery::Discovery;
 use super::event::{Event, EventQueue};
 use super::listen::{Listeners, Outcome};
+use super::refused::RefusedConnections;
 use super::signal::{Ready, Signal};
 use super::socket;
 use super::station;
@@ -55,6 +56,7 @@ pub(super) struct Driver {
     buffer: Vec<u8>,
     /// Addresses whose connections were refused since the last configuration.
     strangers: BTreeSet<IpAddr>,
+    refused: RefusedConnections,
     events: EventQueue,
     watch: Watch,
     discovery: Discovery,
@@ -95,6 +97,7 @@ impl Driver {
             last_flush: now(),
             buffer: vec![0; READ_TURN],
             strangers: BTreeSet::new(),
+            refused: RefusedConnections::default(),
             events: EventQueue::new(events),
             watch: Watch::new(bell.clone()),
             discovery: Discovery::new(bell.clone()),
@@ -224,6 +227,7 @@ impl Driver {
             }
             // Whoever asked may have gone away since; then the answer is not needed.
             Some(Command::Peers(answer)) => drop(answer.send(self.speaker.peers(now))),
+            Some(Command::Refused(answer)) => drop(answer.send(self.refused)),
             Some(Command::Stations(answer)) => drop(answer.send(self.speaker.stations(now))),
             Some(Command::Bfd(answer)) => self.watch.snapshot(answer),
             Some(Command::Routes { family, from, answer }) => {
@@ -406,7 +410,7 @@ impl Driver {
     fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
         match self.welcome(&stream, remote) {
             Ok(Ok(conn)) => self.adopt(conn, stream),
-            Ok(Err(reason)) => self.refused(remote.ip(), &reason),
+            Ok(Err(reason)) => self.refuse(remote.ip(), &reason),
             Err(error) => tracing::warn!(%remote, %error, "dropped a BGP connection"),
         }
         self.drain_outputs();
@@ -431,7 +435,8 @@ impl Driver {
     }
 
     /// One line for each address, however often it knocks.
-    fn refused(&mut self, remote: IpAddr, reason: &Refused) {
+    fn refuse(&mut self, remote: IpAddr, reason: &Refused) {
+        self.refused.count(reason);
         if self.strangers.len() < STRANGERS_MAX && self.strangers.insert(remote) {
             tracing::info!(%reason, "refused a BGP connection");
         }

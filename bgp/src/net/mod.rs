@@ -14,6 +14,7 @@ mod discovery;
 mod driver;
 mod event;
 mod listen;
+mod refused;
 mod signal;
 mod socket;
 mod station;
@@ -37,6 +38,7 @@ use driver::Driver;
 pub use command::Goodbye;
 pub(crate) use driver::now;
 pub use event::Event;
+pub use refused::RefusedConnections;
 
 /// Batches of events that may wait for the daemon.
 const EVENT_BATCHES: usize = 4;
@@ -129,6 +131,14 @@ impl Handle {
     /// When the thread has ended.
     pub async fn stations(&self) -> Result<Vec<StationSnapshot>, Stopped> {
         self.ask(Command::Stations).await
+    }
+
+    /// How many connections were refused since the start.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn refused(&self) -> Result<RefusedConnections, Stopped> {
+        self.ask(Command::Refused).await
     }
 
     /// The BFD session of every peer that has one.

@@ -1,6 +1,7 @@
 //! What the command line asks about the speaker, and what it is told.
 
 use k8s_openapi::ByteString;
+use ocicat_bgp::wire::Family;
 use serde::{Deserialize, Serialize};
 
 use super::PeerRow;
@@ -96,8 +97,8 @@ pub struct PathView {
 pub struct RefreshQuery {
     /// The peer's name.
     pub peer: String,
-    /// `ipv4` or `ipv6`; every family of the session if absent.
-    pub family: Option<String>,
+    /// Every family of the session if absent.
+    pub family: Option<FamilyName>,
 }
 
 /// What a peer was asked to tell again.
@@ -145,7 +146,7 @@ pub struct StationRow {
 #[serde(rename_all = "camelCase", default)]
 pub struct DumpQuery {
     /// Only this family.
-    pub family: Option<DumpFamily>,
+    pub family: Option<FamilyName>,
     /// Where to go on; absent: from the beginning.
     pub from: Option<DumpPlace>,
 }
@@ -153,11 +154,29 @@ pub struct DumpQuery {
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum DumpFamily {
+pub enum FamilyName {
     /// IPv4 unicast.
     Ipv4,
     /// IPv6 unicast.
     Ipv6,
+}
+
+impl From<FamilyName> for Family {
+    fn from(name: FamilyName) -> Self {
+        match name {
+            FamilyName::Ipv4 => Self::Ipv4,
+            FamilyName::Ipv6 => Self::Ipv6,
+        }
+    }
+}
+
+impl From<Family> for FamilyName {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::Ipv4 => Self::Ipv4,
+            Family::Ipv6 => Self::Ipv6,
+        }
+    }
 }
 
 /// Where a dump goes on; only of use to say it back.
@@ -167,7 +186,7 @@ pub struct DumpPlace {
     /// Peers in the index.
     pub peers: u16,
     /// The family.
-    pub family: DumpFamily,
+    pub family: FamilyName,
     /// The row in it.
     pub row: u32,
     /// The number of the next record.
@@ -251,4 +270,21 @@ pub struct DrainView {
     pub stage: Stage,
     /// Why it goes on although it was to end: the Node object asks for it.
     pub by_node: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_has_the_name_that_tables_print_and_no_other() {
+        for family in Family::ALL {
+            let name = format!("\"{}\"", crate::tables::family_name(family));
+            let read: FamilyName = serde_json::from_str(&name).unwrap();
+            assert_eq!(Family::from(read), family);
+            assert_eq!(FamilyName::from(family), read);
+        }
+        let error = serde_json::from_str::<FamilyName>("\"ipv5\"").unwrap_err().to_string();
+        assert!(error.contains("ipv5") && error.contains("ipv4"), "{error}");
+    }
 }

@@ -54,7 +54,7 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
             Ok(ExitCode::SUCCESS)
         }
         BgpCommand::Refresh { peer, family, output } => {
-            let query = RefreshQuery { peer, family: family.map(super::FamilyArg::name) };
+            let query = RefreshQuery { peer, family };
             let view: RefreshView = ask_within(socket, &Query::BgpRefresh(query), PATIENCE)?;
             print(output, &view, tables::bgp::refresh)?;
             Ok(ExitCode::SUCCESS)

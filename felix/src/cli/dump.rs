@@ -8,14 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use ocicat_felix::api::Query;
-use ocicat_felix::api::bgp::{DumpFamily, DumpPage, DumpQuery};
+use ocicat_felix::api::bgp::{DumpPage, DumpQuery, FamilyName};
 
 use super::ask::{PATIENCE, connect, read};
 
 /// Writes the dump to a file, or with `-` to standard output. The file is there when it is whole.
 pub(super) fn run(
     socket: &Path,
-    family: Option<DumpFamily>,
+    family: Option<FamilyName>,
     file: &Path,
 ) -> anyhow::Result<ExitCode> {
     if file == Path::new("-") {
@@ -42,7 +42,7 @@ fn unfinished(file: &Path) -> PathBuf {
     name.into()
 }
 
-fn write(socket: &Path, family: Option<DumpFamily>, out: &mut impl Write) -> anyhow::Result<()> {
+fn write(socket: &Path, family: Option<FamilyName>, out: &mut impl Write) -> anyhow::Result<()> {
     let mut from = None;
     let mut agent: Option<BufReader<UnixStream>> = None;
     loop {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ocicat_felix::api::bgp::DumpFamily;
+use ocicat_felix::api::bgp::FamilyName;
 use ocicat_felix::config::AgentOptions;
 
 /// The command could not do what it was asked.
@@ -112,7 +112,7 @@ enum BgpCommand {
         peer: String,
         /// Only this family
         #[arg(long, value_name = "FAMILY")]
-        family: Option<FamilyArg>,
+        family: Option<FamilyName>,
         #[command(flatten)]
         output: Output,
     },
@@ -120,7 +120,7 @@ enum BgpCommand {
     Dump {
         /// Only this family
         #[arg(long, value_name = "FAMILY")]
-        family: Option<DumpFamily>,
+        family: Option<FamilyName>,
         /// The file, in place of what is there; `-` for standard output
         file: PathBuf,
     },
@@ -137,23 +137,6 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
-}
-
-/// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FamilyArg {
-    Ipv4,
-    Ipv6,
-}
-
-impl FamilyArg {
-    fn name(self) -> String {
-        match self {
-            Self::Ipv4 => "ipv4",
-            Self::Ipv6 => "ipv6",
-        }
-        .to_owned()
-    }
 }
 
 #[derive(Debug, Args)]

@@ -247,6 +247,9 @@ impl Daemon {
                     if let Ok(peers) = speaker.peers().await {
                         metrics.set_peers(&peers, group_of);
                     }
+                    if let Ok(refused) = speaker.refused().await {
+                        metrics.set_refused(refused);
+                    }
                     if let Ok(sessions) = speaker.bfd().await {
                         metrics.set_bfd(&sessions);
                     }

@@ -17,7 +17,6 @@ use crate::api::bgp::{PathView, RefreshQuery, RouteQuery, RouteView, Which};
 use crate::api::{Answer, RouteRow};
 use crate::plan::peering::{Abouts, range_of};
 use crate::tables::bgp::{self as words, PeerBeside};
-use crate::tables::family_name;
 
 type Reply = oneshot::Sender<serde_json::Value>;
 
@@ -108,15 +107,9 @@ impl Daemon {
     }
 
     pub(super) fn refresh(&self, query: RefreshQuery, reply: Reply) {
-        let families = match query.family.as_deref() {
+        let families = match query.family {
             None => FamilySet::ALL,
-            Some(text) => match Family::ALL.into_iter().find(|one| family_name(*one) == text) {
-                Some(family) => [family].into_iter().collect(),
-                None => {
-                    let message = format!("family {text:?} is neither ipv4 nor ipv6");
-                    return refuse(reply, RefusalCode::Invalid, message);
-                }
-            },
+            Some(family) => [family.into()].into_iter().collect(),
         };
         let peer = PeerName::from(query.peer);
         self.ask_speaker(reply, async move |speaker| {

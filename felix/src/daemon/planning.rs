@@ -29,6 +29,9 @@ impl Daemon {
         if dirty.peering {
             self.plan_peering();
         }
+        if dirty.node_statuses {
+            self.report_statuses();
+        }
         if dirty.own_node {
             self.write_node_file();
             self.follow_node_drain();
@@ -58,6 +61,7 @@ impl Daemon {
         self.pending.compare_routes();
         self.resume_drain();
         self.plan_peering();
+        self.report_statuses();
         for interface in self.world.interfaces().keys() {
             self.pending.adopt((*interface).to_owned());
         }

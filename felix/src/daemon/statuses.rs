@@ -156,7 +156,7 @@ impl Daemon {
     }
 
     /// What keeps a wish from being fulfilled as it is.
-    fn report_statuses(&mut self) {
+    pub(super) fn report_statuses(&mut self) {
         let mut problems = Vec::new();
         for (name, object) in &self.world.node_statuses {
             let mut report = |field: &str, message: String| {

@@ -1,0 +1,175 @@
+//! The configuration of a peer in words.
+
+use std::time::Duration;
+
+use ocicat_bgp::rib::filter::{Filter, Otherwise};
+use ocicat_bgp::speaker::{
+    AddPath, AsOverride, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
+    NextHopMode, Password, PeerConfig, PeerRestart, Receive, Reflection, RemovePrivate, Ttl,
+};
+use ocicat_bgp::wire::FamilySet;
+
+use crate::plan::peering::About;
+use crate::tables::family_name;
+
+/// The configuration of a peer that is in force, as names and values. Of a password there is no more than whether there
+/// is one.
+pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
+    let PeerConfig { port, remote_as, local_as, dial, hold_time, keepalive, .. } = config;
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    let or = |value: Option<String>, otherwise: &str| value.unwrap_or_else(|| otherwise.to_owned());
+    let rows = [
+        ("connect to", format!("{} port {port}, {}", where_text(config), dial_text(*dial))),
+        ("from", or(config.source.map(|ip| ip.to_string()), "any address")),
+        ("peer's AS", remote_as.to_string()),
+        ("our AS", or(local_as.map(local_as_text), "the node's")),
+        ("ttl", ttl_text(config.ttl)),
+        ("password", password_text(&config.password).to_owned()),
+        ("families", families_text(config.families)),
+        ("hold time", format!("{}s", hold_time.secs())),
+        ("keepalive", or(keepalive.map(seconds), "a third of the hold time")),
+        ("connect retry", seconds(config.connect_retry)),
+        ("graceful restart", restart_text(config.graceful_restart)),
+        ("next hop", next_hop_text(config.next_hop).to_owned()),
+        ("reflection", reflection_text(config.reflection).to_owned()),
+        ("AS override", as_override_text(config.as_override).to_owned()),
+        ("private AS numbers", private_text(config.remove_private).to_owned()),
+        ("own AS allowed", format!("{} times", config.allow_own_as)),
+        ("most prefixes", or(config.max_paths.map(max_paths_text), "no limit")),
+        ("most told", or(config.max_advertised.map(|most| most.to_string()), "no limit")),
+        ("role", or(config.role.map(|role| format!("we are its {}", role.role)), "none")),
+        ("default route", default_route_text(config.default_route).to_owned()),
+        ("several paths", add_path_text(config.add_path)),
+        ("stale paths kept", or(config.long_lived.map(seconds), "for the restart time")),
+        ("import", filter_text(&config.import, &about.rules.import)),
+        ("export", filter_text(&config.export, &about.rules.export)),
+    ];
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn where_text(config: &PeerConfig) -> String {
+    match &config.interface {
+        Some(interface) if config.is_unnumbered() => format!("the router on {interface}"),
+        Some(interface) => format!("{}%{interface}", config.address),
+        None => config.address.to_string(),
+    }
+}
+
+const fn default_route_text(what: DefaultRoute) -> &'static str {
+    match what {
+        DefaultRoute::Ordinary => "told as any other",
+        DefaultRoute::Originated => "always told, by us",
+    }
+}
+
+fn local_as_text(local_as: LocalAs) -> String {
+    let how = match local_as.mode {
+        LocalAsMode::Replace => "instead of the node's",
+        LocalAsMode::NoPrepend => "before the node's",
+        LocalAsMode::Prepend => "between the peer and the node's",
+    };
+    format!("{}, {how}", local_as.number)
+}
+
+fn as_override_text(as_override: AsOverride) -> &'static str {
+    match as_override {
+        AsOverride::Keep => "the peer's stays on its paths",
+        AsOverride::Replace => "ours for the peer's",
+    }
+}
+
+fn private_text(remove: RemovePrivate) -> &'static str {
+    match remove {
+        RemovePrivate::Keep => "stay",
+        RemovePrivate::WhenAll => "go if there are no others",
+        RemovePrivate::Remove => "go",
+        RemovePrivate::Replace => "become ours",
+    }
+}
+
+fn max_paths_text(max: MaxPaths) -> String {
+    let then = match max.then {
+        LimitAction::Warn => "a fault".to_owned(),
+        LimitAction::Restart(wait) => format!("the session pauses for {}s", wait.as_secs()),
+        LimitAction::StayDown => "the session stays down".to_owned(),
+    };
+    format!("{}; more: {then}", max.limit)
+}
+
+fn add_path_text(add_path: AddPath) -> String {
+    let receive = match add_path.receive {
+        Receive::One => "one is taken",
+        Receive::Several => "several are taken",
+    };
+    let send = add_path.send.map_or("the best is told".to_owned(), |n| format!("{n} are told"));
+    format!("{receive}, {send}")
+}
+
+fn dial_text(dial: Dial) -> &'static str {
+    match dial {
+        Dial::Both => "either side may dial",
+        Dial::Passive => "the peer dials",
+        Dial::Active => "we dial",
+    }
+}
+
+fn ttl_text(ttl: Ttl) -> String {
+    match ttl {
+        Ttl::Direct => "on the link".to_owned(),
+        Ttl::Multihop(hops) => format!("up to {hops} hops"),
+        Ttl::Security(hops) => format!("at most {hops} hops, less is refused (RFC 5082)"),
+    }
+}
+
+fn password_text(password: &Password) -> &'static str {
+    match password {
+        Password::None => "none",
+        Password::Key(_) => "TCP MD5",
+        Password::Missing => "missing: the session stays down",
+    }
+}
+
+fn families_text(families: FamilySet) -> String {
+    families.iter().map(family_name).collect::<Vec<_>>().join(" ")
+}
+
+fn restart_text(restart: PeerRestart) -> String {
+    match restart {
+        PeerRestart::Disabled => "off".to_owned(),
+        PeerRestart::Enabled { time, stale } => {
+            format!("restart {}s, stale routes {}s", time.as_secs(), stale.as_secs())
+        }
+    }
+}
+
+fn next_hop_text(mode: NextHopMode) -> &'static str {
+    match mode {
+        NextHopMode::Auto => "ourselves on eBGP, as heard on iBGP",
+        NextHopMode::Own => "ourselves",
+        NextHopMode::Keep => "as heard",
+    }
+}
+
+fn reflection_text(reflection: Reflection) -> &'static str {
+    match reflection {
+        Reflection::NonClient => "not a client",
+        Reflection::Client => "our client",
+    }
+}
+
+fn filter_text(filter: &Filter, origins: &[String]) -> String {
+    let otherwise = match filter.otherwise {
+        Otherwise::Accept => "everything passes",
+        Otherwise::AcceptOwn => "our own routes pass",
+        Otherwise::Reject => "nothing passes",
+    };
+    let mut objects: Vec<&str> = origins
+        .iter()
+        .filter_map(|origin| origin.rsplit_once(' ').map(|(object, _)| object))
+        .collect();
+    objects.dedup();
+    match filter.rules.len() {
+        0 => otherwise.to_owned(),
+        rules => format!("{rules} rules ({}), else {otherwise}", objects.join(", ")),
+    }
+}
