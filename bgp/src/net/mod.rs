@@ -17,6 +17,7 @@ mod listen;
 mod signal;
 mod socket;
 mod station;
+mod tcp_ao;
 mod watch;
 
 use std::collections::BTreeSet;

@@ -9,9 +9,10 @@ use ocicat_bgp::speaker::{
     AddPath, AsOverride, Asked, AttributeSnapshot, DefaultRoute, Dial, EndedBy, Ineligible,
     LimitAction, LocalAs, LocalAsMode, MaxPaths, MessageCounts, NextHopMode, Password,
     PathSnapshot, PeerConfig, PeerName, PeerRestart, PeerSnapshot, Receive, Reflection,
-    RemovePrivate, State, Step, Ttl, Verdict,
+    RemovePrivate, Signing, State, Step, TcpAo, Ttl, Verdict,
 };
-use ocicat_bgp::wire::{FamilySet, Prefix};
+use ocicat_bgp::wire::iana::error;
+use ocicat_bgp::wire::{Cease, FamilySet, Prefix};
 
 use super::{community_text, duration_text, family_name, kind_name, verdict_text};
 use crate::api::bgp::{Event, PeerView, RefreshView, RouteView};
@@ -25,6 +26,16 @@ pub struct PeerBeside {
     pub held: Option<String>,
     /// How long ago the last session or attempt ended.
     pub last_error_seconds: Option<u64>,
+}
+
+/// Why the peer's last session or attempt ended. That we took an earlier session down for a change of the configuration
+/// explains nothing when no connection has come about since.
+fn last_error(peer: &PeerSnapshot) -> Option<String> {
+    let changed = (error::CEASE, Cease::OtherConfigurationChange.subcode());
+    let last = peer.last_error.as_ref().filter(|last| last.code != Some(changed));
+    let of_connection = peer.connect_error.as_ref().filter(|_| peer.state != State::Established);
+    let text = last.map(ToString::to_string).or_else(|| of_connection.cloned());
+    text.or_else(|| peer.last_error.as_ref().map(ToString::to_string))
 }
 
 /// A peer as a row.
@@ -43,7 +54,7 @@ pub fn peer_row(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerRow {
         state: peer.state.to_string(),
         since_seconds: peer.since.as_secs(),
         flaps: peer.flaps,
-        last_error: held.or_else(|| peer.last_error.as_ref().map(ToString::to_string)),
+        last_error: held.or_else(|| last_error(peer)),
         last_error_seconds: beside.and_then(|beside| beside.last_error_seconds),
         families: peer
             .families
@@ -128,10 +139,11 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("peer's AS", remote_as.to_string()),
         ("our AS", or(local_as.map(local_as_text), "the node's")),
         ("ttl", ttl_text(config.ttl)),
-        ("password", password_text(&config.password).to_owned()),
+        ("password", password_text(&config.password, config.signing)),
         ("families", families_text(config.families)),
         ("hold time", format!("{}s", hold_time.secs())),
         ("keepalive", or(keepalive.map(seconds), "a third of the hold time")),
+        ("send hold time", or(config.send_hold.map(seconds), "twice the hold time, at least 480s")),
         ("connect retry", seconds(config.connect_retry)),
         ("graceful restart", restart_text(config.graceful_restart)),
         ("next hop", next_hop_text(config.next_hop).to_owned()),
@@ -234,11 +246,17 @@ fn ttl_text(ttl: Ttl) -> String {
     }
 }
 
-fn password_text(password: &Password) -> &'static str {
-    match password {
-        Password::None => "none",
-        Password::Key(_) => "TCP MD5",
-        Password::Missing => "missing: the session stays down",
+fn password_text(password: &Password, signing: Signing) -> String {
+    match (password, signing) {
+        (_, Signing::Unreadable) => "cannot be read: the session stays down".to_owned(),
+        (Password::Missing, _) | (Password::None, Signing::TcpAo(_)) => {
+            "missing: the session stays down".to_owned()
+        }
+        (Password::None, Signing::Md5) => "none".to_owned(),
+        (Password::Key(_), Signing::Md5) => "TCP MD5".to_owned(),
+        (Password::Key(_), Signing::TcpAo(TcpAo { send_id, receive_id, algorithm })) => {
+            format!("TCP-AO {algorithm}, we send key {send_id} and receive key {receive_id}")
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use ocicat_policy::expression::Expression;
 use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
-use super::{About, Draft, Pair, PeerGroup, duration, filter, restart_time};
+use super::{About, Draft, Pair, PeerGroup, duration, filter, restart_time, tcp_ao};
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -272,7 +272,7 @@ impl Reader<'_> {
         let about = About {
             origin: self.key.to_string(),
             group: PeerGroup::Configured,
-            held: found.held,
+            held: found.held.or_else(|| tcp_ao::held(&peer)),
             rules: filters.origins.into(),
         };
         (peer, about)
