@@ -28,7 +28,7 @@
 //! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | a peer that says that it restarted is waited for, for 15 s |
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
 //! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
-//! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive |
+//! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive, so not at all with a hold time of zero |
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too; BFD down goes in a hard reset to peers with RFC 8538 |
 //! | unnumbered, dynamic peers | done | `speaker::found`, `net` (discovery) | no RFC; a router is known by its advertisement (4861) or its connection. Of several on one link the first with a session stays |
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
@@ -40,6 +40,7 @@
 //! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | the limit on paths told is by count, chosen one after the other by the decision process |
 //! | 8654 long messages | done | `session::negotiate` | always offered |
 //! | 2385, 5082 | edge | `net` | MD5 keys for single addresses and for ranges |
+//! | 5925, 5926 TCP-AO | written, not seen at work | `net` (tcp_ao) | where the kernel has it (Linux 6.7, `CONFIG_TCP_AO`), else the session stays down; one key for each peer, no change of keys under way. No kernel at hand had it: only the refusal was tested |
 //! | 5880 BFD | asynchronous mode | [`bfd`] | no authentication (a packet that has one is discarded), no echo function, no demand mode of our own; C = 0 |
 //! | 5881 single hop | done | [`bfd`] | a session is bound to the peer's address beside its discriminator |
 //! | 5882 use of BFD | done | [`bfd`], `speaker::up_down` | §4.1: BGP does not wait for BFD; §8: AdminDown is said for 40 ms, not for a detection time |

@@ -456,7 +456,7 @@ impl Driver {
                     self.events.push(Event::ListenFailed { address, error });
                 }
                 Outcome::KeyRefused(peer, error) => {
-                    tracing::warn!(%address, %peer, %error, "the kernel refuses a TCP MD5 key");
+                    tracing::warn!(%address, %peer, %error, "the kernel refuses a key");
                     let error = error.to_string();
                     self.events.push(Event::KeyRefused { address, peer, error });
                 }

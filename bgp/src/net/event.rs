@@ -48,7 +48,7 @@ pub enum Event {
         /// The system's words.
         error: String,
     },
-    /// The kernel does not take a TCP MD5 key, so peers from there cannot connect to us.
+    /// The kernel does not take a key of TCP MD5 or TCP-AO, so peers from there cannot connect to us.
     KeyRefused {
         /// The listening address.
         address: SocketAddr,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::signal::{Ready, Signal, waker};
 use super::socket;
+use crate::speaker::SigningKey;
 use crate::wire::Prefix;
 
 /// The first and the longest wait before an address is tried again.
@@ -21,8 +21,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug, Default)]
 pub(super) struct Listeners(BTreeMap<SocketAddr, Listener>);
 
-/// TCP MD5 keys by whoever has to sign with them.
-type Keys = BTreeMap<Prefix, Arc<str>>;
+/// Keys by whoever has to sign with them.
+type Keys = BTreeMap<Prefix, SigningKey>;
 
 #[derive(Debug)]
 enum Listener {
@@ -113,7 +113,7 @@ impl Listeners {
 fn open(address: SocketAddr, keys: Keys, reports: &mut Vec<Report>) -> io::Result<Listener> {
     let socket = socket::bound(address)?;
     for (from, key) in &keys {
-        if let Err(error) = socket::set_md5_key(&socket, *from, key.as_bytes()) {
+        if let Err(error) = socket::set_key(&socket, *from, key) {
             reports.push((address, Outcome::KeyRefused(*from, error)));
         }
     }
@@ -125,7 +125,7 @@ fn open(address: SocketAddr, keys: Keys, reports: &mut Vec<Report>) -> io::Resul
 /// The keys that belong on a socket that listens on `address`.
 fn of_family(address: SocketAddr, keys: &Keys) -> Keys {
     let same = keys.iter().filter(|(from, _)| from.addr().is_ipv4() == address.is_ipv4());
-    same.map(|(from, key)| (*from, Arc::clone(key))).collect()
+    same.map(|(from, key)| (*from, key.clone())).collect()
 }
 
 #[cfg(test)]
@@ -135,6 +135,7 @@ mod tests {
 
     use super::*;
     use crate::net::driver::now;
+    use crate::speaker::Signing;
 
     const UNSIGNED: Keys = Keys::new();
 
@@ -192,7 +193,8 @@ mod tests {
         let mut waiting = TcpStream::connect(local).await.unwrap();
 
         let range = Prefix::new("127.9.0.0".parse().unwrap(), 16).unwrap();
-        let keys = Keys::from([(range, "secret".into())]);
+        let key = SigningKey { secret: "secret".into(), signing: Signing::Md5 };
+        let keys = Keys::from([(range, key)]);
         listeners.configure(&[address], &keys, now);
         let reports = listeners.retry(&keys, now);
         assert!(matches!(reports.last(), Some((_, Outcome::Open(_)))), "{reports:?}");

@@ -18,6 +18,7 @@ mod refused;
 mod signal;
 mod socket;
 mod station;
+mod tcp_ao;
 mod watch;
 
 use std::hash::{BuildHasher, Hasher, RandomState};

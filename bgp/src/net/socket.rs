@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::speaker::{Password, PeerConfig, Ttl};
+use super::tcp_ao;
+use crate::speaker::{Password, PeerConfig, Signing, SigningKey, Ttl};
 use crate::wire::{PeerKind, Prefix};
 
 /// IP precedence "internetwork control", as routing protocols mark their packets (CS6).
@@ -61,7 +62,7 @@ fn link(peer: &PeerConfig, remote: SocketAddr) -> Option<&str> {
     peer.interface.as_deref().filter(|_| address.is_unicast_link_local())
 }
 
-/// The options of a session, dialled or accepted. An accepted socket has its MD5 key from the
+/// The options of a session, dialled or accepted. An accepted socket has its key from the
 /// listening one already, unless the kernel refused it there; then it refuses again, and the
 /// connection ends.
 pub(super) fn set_session_options(
@@ -70,8 +71,13 @@ pub(super) fn set_session_options(
     remote: IpAddr,
     kind: PeerKind,
 ) -> io::Result<()> {
-    if let Password::Key(key) = &peer.password {
-        set_md5_key(socket, Prefix::host(remote), key.as_bytes())?;
+    if let Password::Key(secret) = &peer.password {
+        let key = SigningKey { secret: secret.clone(), signing: peer.signing };
+        match set_key(socket, Prefix::host(remote), &key) {
+            // TCP-AO, unlike MD5, does not take a key again that came from the listening socket.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            outcome => outcome?,
+        }
     }
     socket.set_tcp_nodelay(true)?;
     match remote {
@@ -106,6 +112,19 @@ fn set_least_ttl(socket: &Socket, family_of: IpAddr, ttl: u8) -> io::Result<()> 
     set_option(socket, level, option, &libc::c_int::from(ttl))
 }
 
+/// Signs what goes to the addresses of a prefix and demands the same of what comes. On a listening
+/// socket this holds for the connections from there.
+pub(super) fn set_key(socket: &Socket, peers: Prefix, key: &SigningKey) -> io::Result<()> {
+    match key.signing {
+        Signing::Md5 => set_md5_key(socket, peers, key.secret.as_bytes()),
+        Signing::TcpAo(terms) => tcp_ao::set_key(socket, peers, terms, key.secret.as_bytes()),
+        Signing::Unreadable => {
+            let message = "how to sign the session is not known";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
+    }
+}
+
 /// The longest TCP MD5 key in octets.
 const MD5_KEY_MAX: usize = libc::TCP_MD5SIG_MAXKEYLEN;
 
@@ -125,9 +144,8 @@ const MD5_FLAG_PREFIX: u8 = 1;
 /// `TCP_MD5SIG_EXT` of `linux/tcp.h`: as `TCP_MD5SIG`, and the flags count.
 const TCP_MD5SIG_EXT: libc::c_int = 32;
 
-/// Signs what goes to the addresses of a prefix and demands the same of what comes (RFC 2385). On a
-/// listening socket this holds for the connections from there.
-pub(super) fn set_md5_key(socket: &Socket, peers: Prefix, key: &[u8]) -> io::Result<()> {
+/// RFC 2385.
+fn set_md5_key(socket: &Socket, peers: Prefix, key: &[u8]) -> io::Result<()> {
     let mut padded = [0; MD5_KEY_MAX];
     let Some(place) = padded.get_mut(..key.len()) else {
         let message = format!("TCP MD5 key is longer than {MD5_KEY_MAX} octets");
@@ -150,7 +168,10 @@ pub(super) fn set_md5_key(socket: &Socket, peers: Prefix, key: &[u8]) -> io::Res
     set_option(socket, libc::IPPROTO_TCP, TCP_MD5SIG_EXT, &signature)
 }
 
-#[expect(unsafe_code, reason = "socket2 has neither TCP_MD5SIG nor IP_MINTTL nor ICMP6_FILTER")]
+#[expect(
+    unsafe_code,
+    reason = "socket2 has none of TCP_MD5SIG, TCP_AO_ADD_KEY, IP_MINTTL, ICMP6_FILTER"
+)]
 pub(super) fn set_option<T>(
     socket: &Socket,
     level: libc::c_int,

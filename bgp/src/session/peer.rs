@@ -12,7 +12,7 @@ use super::negotiate::Terms;
 use super::state::State;
 use crate::rib::path::PeerIndex;
 use crate::speaker::{
-    Admin, Dial, DownReason, MessageCounts, Password, PeerConfig, PeerName, RemoteAs,
+    Admin, Dial, DownReason, MessageCounts, Password, PeerConfig, PeerName, RemoteAs, Signing,
 };
 use crate::wire::{self, FamilySet, MessageKind, Refresh, RouteRefresh};
 
@@ -187,10 +187,14 @@ impl Peer {
 
     /// Why no session is wanted, if so.
     pub(crate) const fn is_barred(&self) -> Option<&'static str> {
-        match (self.config.admin, &self.config.password) {
-            (Admin::Down, _) => Some("administratively down"),
-            (Admin::Up, Password::Missing) => Some("its password is missing"),
-            (Admin::Up, Password::None | Password::Key(_)) => None,
+        match (self.config.admin, &self.config.password, self.config.signing) {
+            (Admin::Down, _, _) => Some("administratively down"),
+            (Admin::Up, Password::Missing, _) => Some("its password is missing"),
+            (Admin::Up, _, Signing::Unreadable) => Some("how to sign its session is not known"),
+            (Admin::Up, Password::None, Signing::TcpAo(_)) => {
+                Some("TCP-AO is asked for, and there is no password")
+            }
+            (Admin::Up, Password::None, Signing::Md5) | (Admin::Up, Password::Key(_), _) => None,
         }
     }
 

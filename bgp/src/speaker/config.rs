@@ -13,6 +13,7 @@ use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
 use super::limit::MaxPaths;
 use super::monitor::Monitoring;
 use super::role::PeerRole;
+use super::signing::Signing;
 use crate::bfd::{Reach, Timing};
 use crate::rib::filter::Filter;
 use crate::wire::{Community, FamilySet, HoldTime, LargeCommunity, Prefix};
@@ -208,12 +209,17 @@ pub struct PeerConfig {
     pub shortest_hold_time: Option<HoldTime>,
     /// Time between keepalives; `None`: a third of the negotiated hold time, which is also the most.
     pub keepalive: Option<Duration>,
+    /// A peer that takes nothing of what we have for it for so long is lost (RFC 9687); never less than
+    /// the hold time. `None`: twice the hold time, and at least eight minutes.
+    pub send_hold: Option<Duration>,
     /// Time between attempts to connect.
     pub connect_retry: Duration,
     /// The IP TTL of what we send, and whether low ones are refused. The edge sets the socket.
     pub ttl: Ttl,
-    /// The TCP MD5 key (RFC 2385). The edge sets the socket.
+    /// The key that signs the segments. The edge sets the socket.
     pub password: Password,
+    /// What the password is a key of.
+    pub signing: Signing,
     /// The address that we connect from. The edge binds the socket.
     pub source: Option<IpAddr>,
     /// The interface of a link-local or unnumbered peer.
@@ -268,9 +274,11 @@ impl PeerConfig {
             hold_time: HoldTime::from_secs(90).expect("ninety is neither one nor two"),
             shortest_hold_time: None,
             keepalive: None,
+            send_hold: None,
             connect_retry: Duration::from_secs(5),
             ttl: Ttl::Direct,
             password: Password::None,
+            signing: Signing::Md5,
             source: None,
             interface: None,
             families: FamilySet::ALL,
@@ -364,7 +372,7 @@ pub enum Ttl {
     Security(NonZeroU8),
 }
 
-/// The TCP MD5 key.
+/// The key of TCP MD5 or TCP-AO.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Password {
     /// None is wanted.

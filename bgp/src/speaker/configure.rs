@@ -329,6 +329,7 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         dial: super::Dial::Both,
         connect_retry: std::time::Duration::ZERO,
         keepalive: None,
+        send_hold: None,
         shortest_hold_time: None,
         as_override: super::AsOverride::Keep,
         remove_private: super::RemovePrivate::Keep,

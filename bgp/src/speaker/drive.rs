@@ -261,17 +261,19 @@ impl Speaker {
         self.event(now, at, Event::HoldExpired, Some(&cause));
     }
 
-    /// RFC 9687 §3: a peer that takes nothing for eight minutes, or twice the hold time, is lost,
-    /// however alive it looks. Looked at with every keepalive.
+    /// RFC 9687 §3: a peer that takes nothing for eight minutes, or twice the hold time, or as long as
+    /// was configured, is lost, however alive it looks. Looked at with every keepalive.
     fn send_hold_expired(&mut self, now: Instant, at: Place) -> bool {
         let Some(peer) = self.peers.get_mut(&at.peer) else { return false };
         let waiting = peer.announced_output[at.direction as usize];
+        let configured = peer.config.send_hold;
         let Some(link) = peer.link_mut(at.direction) else { return false };
         if !waiting {
             link.last_taken = now;
         }
         let hold = link.terms.as_ref().map_or(0, |terms| u64::from(terms.hold_time.secs()));
-        let limit = Duration::from_secs((2 * hold).max(480));
+        let hold = Duration::from_secs(hold);
+        let limit = configured.map_or((2 * hold).max(SEND_HOLD), |limit| limit.max(hold));
         if now.duration_since(link.last_taken) < limit {
             return false;
         }
@@ -287,6 +289,9 @@ impl Speaker {
         self.link(at)?.local.map(|local| local.ip().to_canonical())
     }
 }
+
+/// The least send hold time that is used where none is configured (RFC 9687 §3).
+const SEND_HOLD: Duration = Duration::from_secs(480);
 
 /// What we say to a peer that says in Established what does not belong there.
 pub(super) const fn unexpected_in_session() -> Notification {

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Dial, Output, Password, PeerConfig, PeerName, PeerRange, Refused, Speaker};
+use super::{
+    Dial, Output, Password, PeerConfig, PeerName, PeerRange, Refused, SigningKey, Speaker,
+};
 use crate::rib::path::PeerIndex;
 use crate::session::Peer;
 use crate::session::state::State;
@@ -95,17 +97,19 @@ impl Speaker {
         })
     }
 
-    /// The TCP MD5 keys that connections from an address have to be signed with (RFC 2385); where
+    /// The keys that connections from an address have to be signed with (RFC 2385, 5925); where
     /// prefixes overlap the longest counts.
-    pub fn keys(&self) -> BTreeMap<Prefix, Arc<str>> {
+    pub fn keys(&self) -> BTreeMap<Prefix, SigningKey> {
         let ranges = self.config.ranges.values();
-        let ranges = ranges.map(|range| (range.prefix, &range.template.password));
+        let ranges = ranges.map(|range| (range.prefix, &range.template));
         // Whoever came from a range signs as the range says.
         let named = self.peers.values().filter(|peer| peer.range.is_none());
-        let hosts =
-            named.filter_map(|peer| Some((Prefix::host(peer.address()?), &peer.config.password)));
-        let keys = ranges.chain(hosts).filter_map(|(prefix, password)| match password {
-            Password::Key(key) => Some((prefix, Arc::clone(key))),
+        let hosts = named.filter_map(|peer| Some((Prefix::host(peer.address()?), &peer.config)));
+        let keys = ranges.chain(hosts).filter_map(|(prefix, config)| match &config.password {
+            Password::Key(secret) => {
+                let key = SigningKey { secret: Arc::clone(secret), signing: config.signing };
+                Some((prefix, key))
+            }
             Password::None | Password::Missing => None,
         });
         keys.collect()

@@ -29,6 +29,7 @@ mod receive;
 mod refresh;
 mod restart;
 mod role;
+mod signing;
 mod snapshot;
 mod up_down;
 
@@ -49,6 +50,7 @@ pub use limit::{LimitAction, MaxPaths};
 pub use monitor::{Monitoring, StationConfig, StationSnapshot, StationState, TableSet};
 pub use refresh::{Asked, NotAsked};
 pub use role::{PeerRole, Role, SilentPeer};
+pub use signing::{AoAlgorithm, Signing, SigningKey, TcpAo};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
     PathSnapshot, PeerSnapshot, RouteSnapshot, Verdict,

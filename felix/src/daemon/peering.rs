@@ -234,7 +234,7 @@ impl Daemon {
                 self.failures.insert("listen", vec![line]);
             }
             Event::KeyRefused { address, peer, error } => {
-                let line = format!("the MD5 key for {peer} on {address}: {error}");
+                let line = format!("the key for {peer} on {address}: {error}");
                 self.failures.entry("keys").or_default().push(line);
             }
         }

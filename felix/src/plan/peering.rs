@@ -15,6 +15,7 @@ mod log;
 mod password;
 mod peer;
 mod settings;
+mod tcp_ao;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -133,7 +134,7 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
             origin: "the mesh of nodes".to_owned(),
             group: PeerGroup::Mesh,
             nodes: Nodes::All,
-            held: found.held.clone(),
+            held: found.held.clone().or_else(|| tcp_ao::held(&peer)),
             rules: Arc::default(),
         };
         draft.add(PeerName::from(pair.name("mesh", node)), peer, about);

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::speaker::{Asked, EndedBy, MessageCounts, PeerName, PeerSnapshot, State};
+use ocicat_bgp::wire::Cease;
+use ocicat_bgp::wire::iana::error;
 
 use super::{duration_text, family_name, kind_name};
 use crate::api::bgp::{Event, PeerView, RefreshView};
@@ -21,6 +23,16 @@ pub struct PeerBeside {
     pub held: Option<String>,
     /// How long ago the last session or attempt ended.
     pub last_error_seconds: Option<u64>,
+}
+
+/// Why the peer's last session or attempt ended. That we took an earlier session down for a change of the configuration
+/// explains nothing when no connection has come about since.
+fn last_error(peer: &PeerSnapshot) -> Option<String> {
+    let changed = (error::CEASE, Cease::OtherConfigurationChange.subcode());
+    let last = peer.last_error.as_ref().filter(|last| last.code != Some(changed));
+    let of_connection = peer.connect_error.as_ref().filter(|_| peer.state != State::Established);
+    let text = last.map(ToString::to_string).or_else(|| of_connection.cloned());
+    text.or_else(|| peer.last_error.as_ref().map(ToString::to_string))
 }
 
 /// A peer as a row.
@@ -39,7 +51,7 @@ pub fn peer_row(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerRow {
         state: peer.state.to_string(),
         since_seconds: peer.since.as_secs(),
         flaps: peer.flaps,
-        last_error: held.or_else(|| peer.last_error.as_ref().map(ToString::to_string)),
+        last_error: held.or_else(|| last_error(peer)),
         last_error_seconds: beside.and_then(|beside| beside.last_error_seconds),
         families: peer
             .families

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use nix::unistd::Pid;
 
 use super::{
-    Announcement, Config, Daemon, Family, Hops, Neighbor, Process, Restart, Route, Session, Table,
-    program, tail,
+    ANY_OTHER, Announcement, Config, Daemon, Family, Hops, Neighbor, Process, Restart, Route,
+    Session, Table, program, tail,
 };
 use crate::netns::{Netns, output};
 use crate::wait::until;
@@ -215,11 +215,15 @@ fn write_neighbor(
     neighbor: &Neighbor,
 ) -> std::fmt::Result {
     let Neighbor { local, address, as_number, hold_time, .. } = neighbor;
+    let who = match *as_number {
+        ANY_OTHER => "external".to_owned(),
+        number => format!("as {number}"),
+    };
     writeln!(
         text,
         "protocol bgp n{number} {{
   local {local} as {};
-  neighbor {address} as {as_number};
+  neighbor {address} {who};
   hold time {hold_time};
   keepalive time {};
   connect retry time 1;
@@ -245,6 +249,9 @@ fn write_neighbor(
     }
     if let Some(time) = neighbor.long_lived {
         writeln!(text, "  long lived graceful restart on;\n  long lived stale time {time};")?;
+    }
+    for line in &neighbor.own_words {
+        writeln!(text, "  {line};")?;
     }
     for family in &neighbor.families {
         write!(text, "  {} {{ import all; export all; ", family.name())?;
@@ -284,6 +291,9 @@ fn write_routes(
             }
             for number in route.as_path.iter().rev() {
                 write!(text, "bgp_path.prepend({number}); ")?;
+            }
+            if let Some(number) = route.only_to_customer {
+                write!(text, "bgp_otc = {number}; ")?;
             }
             writeln!(text, "}};")?;
         }
@@ -340,6 +350,7 @@ fn read_detail(route: &mut Route, line: &str) {
             let first = value.split(' ').next().and_then(|address| address.parse().ok());
             route.next_hop = first.unwrap_or(route.next_hop);
         }
+        "BGP.otc" => route.only_to_customer = value.parse().ok(),
         "BGP.local_pref" => route.local_pref = value.parse().ok(),
         "BGP.community" => route.communities = tuples(),
         "BGP.large_community" => route.large_communities = tuples(),

@@ -110,7 +110,9 @@ impl Daemon for ExaBgp {
     fn announce(&mut self, routes: &[Announcement]) -> Result<()> {
         for route in routes {
             ensure!(
-                route.as_path.is_empty() && route.route_targets.is_empty(),
+                route.as_path.is_empty()
+                    && route.route_targets.is_empty()
+                    && route.only_to_customer.is_none(),
                 "AS path and route targets: only by BIRD and FRR"
             );
             let mut attributes = String::new();

@@ -161,6 +161,7 @@ impl Daemon for Frr {
 
     fn announce(&mut self, routes: &[Announcement]) -> Result<()> {
         for (number, route) in routes.iter().enumerate() {
+            ensure!(route.only_to_customer.is_none(), "FRR sets no mark of RFC 9234 by itself");
             let mut lines =
                 vec![format!("address-family {} unicast", Family::of(&route.prefix).name())];
             if is_plain(route) {
@@ -318,6 +319,9 @@ fn write_neighbor(text: &mut String, neighbor: &Neighbor) -> std::fmt::Result {
     if neighbor.needs_extended_next_hop() {
         writeln!(text, " neighbor {address} capability extended-nexthop")?;
     }
+    for line in &neighbor.own_words {
+        writeln!(text, " neighbor {address} {line}")?;
+    }
     match neighbor.graceful_restart {
         None => writeln!(text, " neighbor {address} graceful-restart-disable"),
         Some(_) => writeln!(text, " neighbor {address} graceful-restart"),
@@ -358,6 +362,7 @@ fn read_path(json: &Value) -> Option<Route> {
     route.route_targets.sort();
     route.path_id = json["addpathRxId"].as_u64().and_then(|id| id.try_into().ok());
     route.originator = json["originatorId"].as_str().and_then(|id| id.parse().ok());
+    route.only_to_customer = json["otc"].as_u64().and_then(|number| number.try_into().ok());
     let clusters = json["clusterList"]["list"].as_array().into_iter().flatten();
     route.cluster_list = clusters.filter_map(|id| id.as_str()?.parse().ok()).collect();
     route.best = json["bestpath"]["overall"] == true;

@@ -153,7 +153,9 @@ impl GoBgp {
 
     fn add_one(&self, route: &Announcement) -> Result<()> {
         ensure!(
-            route.as_path.is_empty() && route.route_targets.is_empty(),
+            route.as_path.is_empty()
+                && route.route_targets.is_empty()
+                && route.only_to_customer.is_none(),
             "AS path and route targets: only by BIRD and FRR"
         );
         let prefix = route.prefix.to_string();

@@ -69,7 +69,12 @@ pub(crate) struct Neighbor {
     pub(crate) add_path: bool,
     /// Seconds for which stale routes are kept beyond the restart time (RFC 9494).
     pub(crate) long_lived: Option<u32>,
+    /// Further lines on this neighbor in the program's own language; of BIRD and FRR alone.
+    pub(crate) own_words: Vec<&'static str>,
 }
+
+/// The AS number of a neighbor that may have any but the router's own; of BIRD alone.
+pub(crate) const ANY_OTHER: u32 = 0;
 
 /// How far away a neighbor may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +104,8 @@ pub(crate) struct Announcement {
     pub(crate) route_targets: Vec<String>,
     /// The AS path behind the router's own AS number; a driver that has no way to say it refuses.
     pub(crate) as_path: Vec<u32>,
+    /// Whose mark says that the route may only go to customers (RFC 9234 §5); of BIRD alone.
+    pub(crate) only_to_customer: Option<u32>,
 }
 
 /// A session as the program sees it.
@@ -128,6 +135,8 @@ pub(crate) struct Route {
     /// RFC 4456 §8: who brought the route into the AS, and the clusters that it passed.
     pub(crate) originator: Option<Ipv4Addr>,
     pub(crate) cluster_list: Vec<Ipv4Addr>,
+    /// RFC 9234 §5; of BIRD and FRR alone.
+    pub(crate) only_to_customer: Option<u32>,
     pub(crate) best: bool,
     /// Kept through a restart of the neighbor; never true where the program does not say.
     pub(crate) stale: bool,
@@ -210,6 +219,9 @@ impl Program {
     ) -> Result<Box<dyn Daemon>> {
         let bfd = config.neighbors.iter().any(|neighbor| neighbor.bfd);
         ensure!(!bfd || self == Self::Bird, "the driver of {self} knows no BFD");
+        let own_words = config.neighbors.iter().any(|neighbor| !neighbor.own_words.is_empty());
+        let takes_words = matches!(self, Self::Bird | Self::Frr);
+        ensure!(!own_words || takes_words, "the driver of {self} takes no lines of its own");
         Ok(match self {
             Self::GoBgp => Box::new(gobgp::GoBgp::start(netns, directory, config)?),
             Self::Bird => Box::new(bird::Bird::start(netns, directory, config)?),
@@ -249,6 +261,7 @@ impl Neighbor {
             bfd: false,
             add_path: false,
             long_lived: None,
+            own_words: Vec::new(),
         }
     }
 
@@ -296,6 +309,7 @@ impl Announcement {
             large_communities: Vec::new(),
             route_targets: Vec::new(),
             as_path: Vec::new(),
+            only_to_customer: None,
         }
     }
 }
@@ -313,6 +327,7 @@ impl Route {
             path_id: None,
             originator: None,
             cluster_list: Vec::new(),
+            only_to_customer: None,
             best: true,
             stale: false,
         }

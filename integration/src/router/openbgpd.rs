@@ -111,7 +111,9 @@ impl Daemon for OpenBgpd {
         let mut plain = Vec::new();
         for route in routes {
             ensure!(
-                route.as_path.is_empty() && route.route_targets.is_empty(),
+                route.as_path.is_empty()
+                    && route.route_targets.is_empty()
+                    && route.only_to_customer.is_none(),
                 "AS path and route targets: only by BIRD and FRR"
             );
             let across = self.neighbors.iter().find_map(|one| one.next_hop_across(&route.prefix));

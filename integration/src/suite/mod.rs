@@ -71,6 +71,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::LONG_LIVED,
         interop::LIMITS,
         interop::AS_RULES,
+        interop::ROLES,
+        interop::TERMS,
         interop::FABRIC,
         interop::UNNUMBERED,
         interop::CLOS,

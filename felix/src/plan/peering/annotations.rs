@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
     AsOverride, Between, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
-    Multipath, PeerConfig, PeerRestart, PeerRole, Receive, RemoteAs, RemovePrivate, Role,
+    Multipath, PeerConfig, PeerRestart, PeerRole, Receive, RemoteAs, RemovePrivate, Role, Signing,
     SilentPeer, Specifics, Ttl,
 };
 use ocicat_bgp::wire::{Family, FamilySet, HoldTime, Prefix};
@@ -26,9 +26,14 @@ use crate::world::ANNOTATION_PREFIX;
 /// Reads a value into its place.
 type Read<T> = fn(&str, &mut T) -> Result<(), String>;
 
+/// The knob that no session goes without when it cannot be read.
+const TCP_AO: &str = "tcp-ao";
+
 /// What can be set for one peer, or on a BGPConfiguration for all: the name without the prefix, and how it is read.
 const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("hold-time", |text, peer| set(&mut peer.hold_time, hold_time(text))),
+    ("send-hold-time", |text, peer| set(&mut peer.send_hold, interval(text).map(Some))),
+    (TCP_AO, |text, peer| set(&mut peer.signing, super::tcp_ao::parse(text))),
     ("connect-retry", |text, peer| set(&mut peer.connect_retry, interval(text))),
     ("passive", |text, peer| set(&mut peer.dial, dial(text))),
     ("shortest-hold-time", |text, peer| {
@@ -127,10 +132,17 @@ impl PeerKnobs {
         }
     }
 
-    fn add(&mut self, read: Read<PeerConfig>, text: &str) -> Result<(), String> {
-        read(text, &mut PeerConfig::new(Ipv4Addr::UNSPECIFIED.into(), NonZeroU32::MIN))?;
-        self.0.push((read, text.to_owned()));
-        Ok(())
+    /// Checks a value; one that cannot be read changes nothing, unless a session would then be signed otherwise than was
+    /// asked for.
+    fn add(&mut self, name: &str, read: Read<PeerConfig>, text: &str) -> Result<(), String> {
+        let mut anyone = PeerConfig::new(Ipv4Addr::UNSPECIFIED.into(), NonZeroU32::MIN);
+        let checked = read(text, &mut anyone);
+        if checked.is_ok() {
+            self.0.push((read, text.to_owned()));
+        } else if name == TCP_AO {
+            self.0.push((|_, peer| set(&mut peer.signing, Ok(Signing::Unreadable)), String::new()));
+        }
+        checked
     }
 }
 
@@ -143,7 +155,7 @@ pub(super) fn of_peer(
     let (mut knobs, mut whom) = (PeerKnobs::default(), Whom::default());
     for (name, text) in given {
         let outcome = if let Some(read) = find(OF_PEER, name) {
-            knobs.add(read, text)
+            knobs.add(name, read, text)
         } else if let Some(read) = find(WHOM, name) {
             read(text, &mut whom)
         } else if find(OF_SPEAKER, name).is_some() {
@@ -165,7 +177,7 @@ pub(super) fn of_configuration(
 ) {
     for (name, text) in given {
         let outcome = if let Some(read) = find(OF_PEER, name) {
-            peers.add(read, text)
+            peers.add(name, read, text)
         } else if let Some(read) = find(OF_SPEAKER, name) {
             read(text, speaker)
         } else if find(WHOM, name).is_some() {
@@ -185,7 +197,7 @@ fn problem(key: &Key, name: &str, message: String) -> Problem {
     Problem::new(
         key,
         format!("metadata.annotations[{ANNOTATION_PREFIX}{name}]"),
-        message + "; ignored",
+        message + if name == TCP_AO { "; the session stays down" } else { "; ignored" },
     )
 }
 
@@ -423,6 +435,8 @@ mod tests {
             ("families", "ipv6"),
             ("default-originate", "true"),
             ("role", "customer strict"),
+            ("send-hold-time", "10s"),
+            ("tcp-ao", "send-id=1 receive-id=2"),
             ("multihop", "3"),
             ("graceful-restart", "off"),
             ("local-as-mode", "prepend"),
@@ -444,6 +458,10 @@ mod tests {
         assert_eq!(peer.default_route, DefaultRoute::Originated);
         let role = PeerRole { role: Role::Customer, silent: SilentPeer::Refused };
         assert_eq!(peer.role, Some(role));
+        assert_eq!(peer.send_hold, Some(Duration::from_secs(10)));
+        assert!(
+            matches!(peer.signing, Signing::TcpAo(ao) if (ao.send_id, ao.receive_id) == (1, 2))
+        );
         assert_eq!(peer.remove_private, RemovePrivate::Replace);
         assert_eq!(peer.local_as.map(|local_as| local_as.mode), Some(LocalAsMode::Prepend));
         assert!(peer.families.contains(Family::Ipv6) && !peer.families.contains(Family::Ipv4));
@@ -487,6 +505,18 @@ mod tests {
                 "{problem}"
             );
         }
+    }
+
+    /// A password would be one of TCP MD5 otherwise, which nobody asked for.
+    #[test]
+    fn a_session_whose_tcp_ao_cannot_be_read_stays_down() {
+        let (peer, problems) = read(&[("tcp-ao", "send-id=1")]);
+        assert_eq!(peer.signing, Signing::Unreadable);
+        let said = "\"send-id=1\" is not like \"send-id=1 receive-id=1 algorithm=hmac-sha1-96\"";
+        let said = format!(
+            "BGPPeer tor: metadata.annotations[bgp.ocicat.io/tcp-ao]: {said}; the session stays down"
+        );
+        assert_eq!(problems, [said]);
     }
 
     #[test]

@@ -12,7 +12,9 @@ use ocicat_policy::expression::Expression;
 use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
-use super::{About, Draft, Nodes, Pair, PeerGroup, RESTART_IS_OFF, duration, filter, restart_time};
+use super::{
+    About, Draft, Nodes, Pair, PeerGroup, RESTART_IS_OFF, duration, filter, restart_time, tcp_ao,
+};
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -275,7 +277,7 @@ impl Reader<'_> {
             origin: self.key.to_string(),
             group: PeerGroup::Configured,
             nodes: self.nodes(),
-            held: found.held,
+            held: found.held.or_else(|| tcp_ao::held(&peer)),
             rules: filters.origins.into(),
         };
         (peer, about)

@@ -5,7 +5,8 @@ use std::time::Duration;
 use ocicat_bgp::rib::filter::{Filter, Otherwise};
 use ocicat_bgp::speaker::{
     AddPath, AsOverride, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
-    NextHopMode, Password, PeerConfig, PeerRestart, Receive, Reflection, RemovePrivate, Ttl,
+    NextHopMode, Password, PeerConfig, PeerRestart, Receive, Reflection, RemovePrivate, Signing,
+    TcpAo, Ttl,
 };
 use ocicat_bgp::wire::FamilySet;
 
@@ -24,10 +25,11 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("peer's AS", remote_as.to_string()),
         ("our AS", or(local_as.map(local_as_text), "the node's")),
         ("ttl", ttl_text(config.ttl)),
-        ("password", password_text(&config.password).to_owned()),
+        ("password", password_text(&config.password, config.signing)),
         ("families", families_text(config.families)),
         ("hold time", format!("{}s", hold_time.secs())),
         ("keepalive", or(keepalive.map(seconds), "a third of the hold time")),
+        ("send hold time", or(config.send_hold.map(seconds), "twice the hold time, at least 480s")),
         ("connect retry", seconds(config.connect_retry)),
         ("graceful restart", restart_text(config.graceful_restart)),
         ("next hop", next_hop_text(config.next_hop).to_owned()),
@@ -121,11 +123,17 @@ fn ttl_text(ttl: Ttl) -> String {
     }
 }
 
-fn password_text(password: &Password) -> &'static str {
-    match password {
-        Password::None => "none",
-        Password::Key(_) => "TCP MD5",
-        Password::Missing => "missing: the session stays down",
+fn password_text(password: &Password, signing: Signing) -> String {
+    match (password, signing) {
+        (_, Signing::Unreadable) => "cannot be read: the session stays down".to_owned(),
+        (Password::Missing, _) | (Password::None, Signing::TcpAo(_)) => {
+            "missing: the session stays down".to_owned()
+        }
+        (Password::None, Signing::Md5) => "none".to_owned(),
+        (Password::Key(_), Signing::Md5) => "TCP MD5".to_owned(),
+        (Password::Key(_), Signing::TcpAo(TcpAo { send_id, receive_id, algorithm })) => {
+            format!("TCP-AO {algorithm}, we send key {send_id} and receive key {receive_id}")
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A configured peer that means harm, and strangers: memory stays bounded, the other session does not
 //! notice, and what happened is told.
 
+mod send_hold;
 mod wire;
 
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -38,6 +39,10 @@ pub(super) const TESTS: &[Test] = &[
         .limit(240),
     Test::new("hostile: 500 sessions that end after their OPEN", flapping).limit(120),
     Test::new("hostile: a peer that never reads holds nobody up", never_reads).limit(120),
+    Test::new(
+        "hostile: a peer that says it is alive and takes nothing is lost after the send hold time",
+        send_hold::takes_nothing,
+    ),
 ];
 
 const EVIL_AS: u32 = 64_666;
@@ -132,6 +137,13 @@ impl Siege {
             Ok(self.row(EVIL)?["state"] == "Established")
         })?;
         session.context("no session")
+    }
+
+    /// An object of the lab, to be changed.
+    fn object(&self, name: &str) -> Result<Object> {
+        let mut all = self.lab.spec.objects.iter();
+        let object = all.find(|object| object.name() == name);
+        object.cloned().with_context(|| format!("no object {name}"))
     }
 
     /// What the agent says of a peer.
@@ -311,14 +323,7 @@ fn paths(bench: &Bench) -> Result<()> {
         "spec": { "exportV4": [{ "action": "Accept", "source": "RemotePeers" }] },
     }));
     siege.lab.store.put(&filter)?;
-    let mut honest = siege
-        .lab
-        .spec
-        .objects
-        .iter()
-        .find(|object| object.name() == HONEST)
-        .cloned()
-        .context("?")?;
+    let mut honest = siege.object(HONEST)?;
     honest.0["spec"]["filters"] = json!(["transit"]);
     siege.lab.store.put(&honest)?;
     let mut session = siege.session()?;
@@ -411,14 +416,7 @@ fn flapping(bench: &Bench) -> Result<()> {
 fn never_reads(bench: &Bench) -> Result<()> {
     let siege = Siege::begin(bench)?;
     let session = siege.session()?;
-    let mut node = siege
-        .lab
-        .spec
-        .objects
-        .iter()
-        .find(|object| object.name() == "node1")
-        .cloned()
-        .context("no node")?;
+    let mut node = siege.object("node1")?;
     let own = siege.lab.spec.nodes[0].pod_cidrs.clone();
     let mut most = siege.before;
     // Each round is 4,000 routes that come and go: some hundred KiB for a peer.

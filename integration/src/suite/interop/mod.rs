@@ -15,7 +15,9 @@ mod origination;
 mod password;
 mod reflector;
 mod restarts;
+mod roles;
 mod sessions;
+mod terms;
 mod transit;
 mod unnumbered;
 
@@ -39,6 +41,8 @@ pub(super) const LONG_LIVED: &[Test] = long_lived::TESTS;
 pub(super) const AS_RULES: &[Test] = as_rules::TESTS;
 pub(super) const LIMITS: &[Test] = limits::TESTS;
 pub(super) const CLOS: &[Test] = clos::TESTS;
+pub(super) const ROLES: &[Test] = roles::TESTS;
+pub(super) const TERMS: &[Test] = terms::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
 pub(super) const UNNUMBERED: &[Test] = unnumbered::TESTS;
 

@@ -12,12 +12,19 @@ use crate::object::Object;
 use crate::probe::LONG;
 use crate::router::{Config, Neighbor, Presence, Program};
 use crate::spec::{Numbering, Spec, rack};
+use crate::wait::until;
 
-pub(super) const TESTS: &[Test] = &[Test::new(
-    "interop: GoBGP, BIRD, FRR, OpenBGPD, ExaBGP, with a password and with a wrong one",
-    passwords,
-)
-.limit(180)];
+pub(super) const TESTS: &[Test] = &[
+    Test::new(
+        "interop: GoBGP, BIRD, FRR, OpenBGPD, ExaBGP, with a password and with a wrong one",
+        passwords,
+    )
+    .limit(180),
+    Test::new(
+        "interop: a peer with TCP-AO has no session with MD5, and says what is missing",
+        tcp_ao,
+    ),
+];
 
 const PROGRAMS: [Program; 5] =
     [Program::GoBgp, Program::Bird, Program::Frr, Program::OpenBgpd, Program::ExaBgp];
@@ -68,4 +75,48 @@ fn passwords(bench: &Bench) -> Result<()> {
         println!("     - {program}");
     }
     Ok(())
+}
+
+/// BIRD has the same password as a key of TCP MD5, which must not be enough.
+fn tcp_ao(bench: &Bench) -> Result<()> {
+    let mut lab = bench.bare(spec())?;
+    lab.start_agents()?;
+    let directory = lab.directory().join("bird");
+    let bird = Program::Bird.start(&lab.router, &directory, &config(&lab, PASSWORD))?;
+    bird.wait_established(ESTABLISHED).with_context(|| lab.agents[0].log_tail())?;
+    let peers: Vec<Object> =
+        lab.spec.objects.iter().filter(|object| object.kind() == "BGPPeer").cloned().collect();
+    let set = |value: &str| -> Result<()> {
+        for mut peer in peers.clone() {
+            peer.0["metadata"]["annotations"] = json!({ "bgp.ocicat.io/tcp-ao": value });
+            lab.store.put(&peer)?;
+        }
+        Ok(())
+    };
+    let says = |text: &str| {
+        until(LONG, &format!("the peers are said to lack: {text}"), || {
+            let shown = lab.agents[0].ask(&["bgp", "peers"])?;
+            let lines = shown.lines().filter(|line| line.contains(text));
+            Ok(lines.count() == peers.len() && !shown.contains("Established"))
+        })
+        .with_context(|| {
+            format!("{:?}\n{}", lab.agents[0].ask(&["bgp", "peers"]), lab.agents[0].log_tail())
+        })
+    };
+    set("send-id=1")?;
+    says("its annotation tcp-ao cannot be read")?;
+    set("send-id=1 receive-id=1 algorithm=hmac-sha1-96")?;
+    if says("this kernel has no TCP-AO (Linux 6.7 or later with CONFIG_TCP_AO)").is_err() {
+        println!("     the kernel has TCP-AO");
+    } else {
+        println!("     the kernel has no TCP-AO, and that is said");
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let up = bird.sessions()?.iter().any(|session| session.established);
+    ensure!(!up, "a session that is signed with MD5");
+    for mut peer in peers.clone() {
+        peer.0["metadata"]["annotations"] = json!({});
+        lab.store.put(&peer)?;
+    }
+    bird.wait_established(ESTABLISHED).with_context(|| lab.agents[0].log_tail()).map(drop)
 }

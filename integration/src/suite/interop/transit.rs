@@ -31,7 +31,7 @@ type Link = [(IpAddr, IpAddr); 2];
 #[derive(Debug)]
 pub(super) struct Transit {
     pub(super) lab: Lab,
-    far: Netns,
+    pub(super) far: Netns,
 }
 
 impl Transit {
@@ -86,8 +86,17 @@ impl Transit {
         program: Program,
         terms: impl Fn(&mut Neighbor),
     ) -> Result<Box<dyn Daemon>> {
+        self.near_as(program, |config| config.neighbors.iter_mut().take(2).for_each(terms))
+    }
+
+    /// The same by a configuration that is changed as a whole.
+    pub(super) fn near_as(
+        &self,
+        program: Program,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Box<dyn Daemon>> {
         let mut config = self.lab.router_config();
-        config.neighbors.iter_mut().take(2).for_each(terms);
+        change(&mut config);
         program.start(&self.lab.router, &self.place(program, "near"), &config)
     }
 
@@ -98,11 +107,24 @@ impl Transit {
         as_number: u32,
         terms: impl Fn(&mut Neighbor),
     ) -> Result<Box<dyn Daemon>> {
+        self.far_as(program, |config| {
+            config.as_number = as_number;
+            config.neighbors.iter_mut().for_each(terms);
+        })
+    }
+
+    /// The same by a configuration that is changed as a whole.
+    pub(super) fn far_as(
+        &self,
+        program: Program,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Box<dyn Daemon>> {
         let node_as = self.lab.spec.nodes[0].as_number;
-        let mut neighbors = far_link().map(|(local, node)| Neighbor::new(local, node, node_as));
-        neighbors.iter_mut().for_each(terms);
+        let neighbors = far_link().map(|(local, node)| Neighbor::new(local, node, node_as));
         let router_id = Ipv4Addr::new(10, 1, 1, 1);
-        let config = Config { as_number, router_id, neighbors: neighbors.to_vec() };
+        let neighbors = neighbors.to_vec();
+        let mut config = Config { as_number: FAR_AS, router_id, neighbors };
+        change(&mut config);
         program.start(&self.far, &self.place(program, "far"), &config)
     }
 
