@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 
 use crate::binaries::Binaries;
 use crate::netns::Netns;
@@ -205,6 +206,12 @@ impl Agent {
             bail!("ocicat {}: {}: {}", arguments.join(" "), done.status, complaint.trim());
         }
         Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
+    /// The same, as programs read it.
+    pub(crate) fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        let text = self.ask(&[arguments, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| text)
     }
 
     /// The end of the agent's log, for an error message.

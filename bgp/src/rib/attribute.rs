@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::import::summarize;
 use super::index::Index;
 use super::slab::Slab;
 use crate::wire::{Attributes, LargeCommunity, NextHop, Summary};
@@ -25,6 +26,11 @@ pub(crate) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
+    /// Attributes that we put together ourselves, in canonical form.
+    pub(crate) fn made(next_hop: Option<NextHop>, raw: &'a [u8]) -> Self {
+        Self { next_hop, summary: summarize(raw), raw }
+    }
+
     pub(crate) const fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.raw)
     }

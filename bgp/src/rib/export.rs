@@ -11,7 +11,6 @@ use foldhash::fast::FixedState;
 use super::attribute::{AttrId, Block};
 use super::best::DEFAULT_LOCAL_PREF;
 use super::filter::{Lookup, Operation, Source, Subject};
-use super::import::summarize;
 use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
@@ -95,8 +94,7 @@ impl Policy {
             return None;
         }
         let raw = wire::originated(Origin::Igp);
-        let block = Block { next_hop: None, summary: summarize(&raw), raw: &raw };
-        let own = rib.attributes.intern(block);
+        let own = rib.attributes.intern(Block::made(None, &raw));
         let attr = self.rewritten(rib, prefix.family(), (own, LOCAL), &[]);
         rib.attributes.release(own);
         Some(Advert { attr: attr?, source: LOCAL })
@@ -140,7 +138,8 @@ impl Policy {
             return None;
         }
         let told = rib.prefixes.prefix(prefix);
-        if self.is_summarized(told) {
+        // An aggregate stands for it.
+        if self.summaries.iter().any(|summary| told.is_part_of(*summary)) {
             return None;
         }
         let subject = Subject {
@@ -160,12 +159,6 @@ impl Policy {
         Some(Advert { attr, source })
     }
 
-    /// Whether an aggregate stands for a prefix.
-    fn is_summarized(&self, prefix: Prefix) -> bool {
-        let mut summaries = self.summaries.iter();
-        summaries.any(|summary| summary.len() < prefix.len() && summary.contains(prefix))
-    }
-
     /// The attributes as they leave; the caller gets a use.
     fn rewritten(
         &self,
@@ -178,8 +171,7 @@ impl Policy {
         let next_hop = self.next_hop(block, family)?;
         let mut raw = Vec::new();
         self.rewrite(rib, source, block, operations).apply(block.raw, &mut raw);
-        let summary = summarize(&raw);
-        Some(rib.attributes.intern(Block { next_hop: Some(next_hop), summary, raw: &raw }))
+        Some(rib.attributes.intern(Block::made(Some(next_hop), &raw)))
     }
 
     /// Whether a path heard from `from` may be told to this group at all.
@@ -190,7 +182,7 @@ impl Policy {
         }
         // RFC 9234 §5: what came from above goes down only.
         let marked = || block.attributes().only_to_customer().is_some();
-        if self.role.is_some_and(Role::withholds_marked) && marked() {
+        if self.role.is_some_and(Role::receives_from_above) && marked() {
             return false;
         }
         // RFC 9494 §4.3: who does not know the mark would take the path for a good one.

@@ -235,7 +235,6 @@ impl Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rib::import::summarize;
     use crate::wire::{Origin, originated};
 
     fn prefix(text: &str) -> Prefix {
@@ -244,7 +243,7 @@ mod tests {
 
     /// A route with these attributes, asked about on behalf of an external peer.
     pub(super) fn subject(prefix: Prefix, raw: &[u8]) -> Subject<'_> {
-        let attributes = Block { next_hop: None, summary: summarize(raw), raw };
+        let attributes = Block::made(None, raw);
         let peer_kind = PeerKind::External;
         Subject { prefix, source: Source::RemotePeers, interface: None, peer_kind, attributes }
     }

@@ -123,7 +123,7 @@ pub(crate) fn rewritten(attributes: &mut AttributeStore, id: AttrId, rewrite: &R
     let mut raw = Vec::new();
     rewrite.apply(block.raw, &mut raw);
     let next_hop = block.next_hop;
-    attributes.intern(Block { next_hop, summary: summarize(&raw), raw: &raw })
+    attributes.intern(Block::made(next_hop, &raw))
 }
 
 /// A path of a peer as its import filter sees it.

@@ -28,6 +28,12 @@ pub(super) struct Obstacles {
     interfaces: Vec<Arc<str>>,
 }
 
+impl Obstacles {
+    fn is_empty(&self) -> bool {
+        self.next_hops.is_empty() && self.interfaces.is_empty()
+    }
+}
+
 impl Rib {
     /// Takes over what cannot be reached, and chooses again where that matters.
     pub(crate) fn set_unreachable(&mut self, unreachable: &Unreachable) {
@@ -36,13 +42,14 @@ impl Rib {
             interfaces: unreachable.interfaces.iter().cloned().collect(),
         };
         let old = std::mem::replace(&mut self.obstacles, new);
-        let differs = |rib: &Self, path: &Path| {
-            rib.is_behind(path, &old) != rib.is_behind(path, &rib.obstacles)
-        };
+        let changed = self.changed_since(&old);
+        if changed.is_empty() {
+            return;
+        }
         for family in Family::ALL {
             let concerned = |prefix: &PrefixId| {
                 let mut paths = self.paths.chain(&self.prefixes, *prefix);
-                paths.any(|id| differs(self, self.paths.get(id)))
+                paths.any(|id| self.is_behind(self.paths.get(id), &changed))
             };
             let prefixes: Vec<PrefixId> =
                 self.prefixes.ids(family, 0).filter(|prefix| concerned(prefix)).collect();
@@ -50,6 +57,21 @@ impl Rib {
                 self.remember(prefix);
                 self.select(prefix);
             }
+        }
+    }
+
+    /// What is an obstacle now or was one before, and not both. An interface that no peer is bound to
+    /// is nobody's obstacle: the table need not be looked through for it.
+    fn changed_since(&self, old: &Obstacles) -> Obstacles {
+        let new = &self.obstacles;
+        let matters = |link: &Arc<str>| {
+            old.interfaces.contains(link) != new.interfaces.contains(link)
+                && self.neighbors.iter().any(|peer| peer.interface.as_ref() == Some(link))
+        };
+        let links = old.interfaces.iter().chain(&new.interfaces);
+        Obstacles {
+            next_hops: old.next_hops.symmetric_difference(&new.next_hops).copied().collect(),
+            interfaces: links.filter(|link| matters(link)).cloned().collect(),
         }
     }
 
@@ -78,10 +100,10 @@ impl Rib {
     }
 
     fn is_behind(&self, path: &Path, obstacles: &Obstacles) -> bool {
-        let Obstacles { next_hops, interfaces } = obstacles;
-        if next_hops.is_empty() && interfaces.is_empty() {
+        if obstacles.is_empty() {
             return false;
         }
+        let Obstacles { next_hops, interfaces } = obstacles;
         let next_hop = self.attributes.get(path.attr).next_hop;
         let link = self.neighbor(path.peer).interface.as_ref();
         next_hop.is_some_and(|hop| next_hops.contains(&hop.addr()))

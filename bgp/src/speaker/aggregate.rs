@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::{Output, Speaker};
 use crate::rib::attribute::Block;
-use crate::rib::import::summarize;
 use crate::rib::path::LOCAL;
 use crate::rib::prefix::PrefixId;
 use crate::wire::{self, Family, Prefix};
@@ -37,11 +36,6 @@ impl Aggregates {
     }
 }
 
-/// Whether a route to `prefix` is a part of the aggregate.
-fn is_part(prefix: Prefix, aggregate: Prefix) -> bool {
-    aggregate.len() < prefix.len() && aggregate.contains(prefix)
-}
-
 impl Speaker {
     /// Takes over the configured aggregates.
     pub(super) fn follow_aggregates(&mut self) {
@@ -67,7 +61,7 @@ impl Speaker {
         for aggregate in new {
             let ids = self.rib.prefixes.ids(aggregate.family(), 0);
             let is_part = |id: &PrefixId| {
-                is_part(self.rib.prefixes.prefix(*id), aggregate) && self.rib.best(*id).is_some()
+                self.rib.prefixes.prefix(*id).is_part_of(aggregate) && self.rib.best(*id).is_some()
             };
             let parts: BTreeSet<PrefixId> = ids.filter(is_part).collect();
             let formed = !parts.is_empty();
@@ -84,7 +78,7 @@ impl Speaker {
         let there = self.rib.best(id).is_some();
         let (mut formed, mut dissolved) = (Vec::new(), Vec::new());
         for (aggregate, parts) in &mut self.aggregates.0 {
-            if !is_part(prefix, *aggregate) {
+            if !prefix.is_part_of(*aggregate) {
                 continue;
             }
             let before = parts.is_empty();
@@ -101,8 +95,7 @@ impl Speaker {
 
     fn form(&mut self, aggregate: Prefix) {
         let raw = wire::aggregated(self.config.local_as.get(), self.config.router_id);
-        let block = Block { next_hop: None, summary: summarize(&raw), raw: &raw };
-        let attr = self.rib.attributes.intern(block);
+        let attr = self.rib.attributes.intern(Block::made(None, &raw));
         self.rib.announce(LOCAL, IDENTIFIER, aggregate, attr, Ok(attr));
         self.rib.attributes.release(attr);
         self.outputs.push_back(Output::AggregateFormed { prefix: aggregate });

@@ -13,7 +13,7 @@ use crate::rib::attribute::{AttrId, Block};
 use crate::rib::best::Limits;
 use crate::rib::filter::Filter;
 use crate::rib::group::Groups;
-use crate::rib::import::{self, summarize};
+use crate::rib::import;
 use crate::rib::path::{LOCAL, PeerIndex};
 use crate::rib::reach::Unreachable;
 use crate::rib::slab::Column;
@@ -171,8 +171,7 @@ impl Speaker {
         rewrite.local_pref = originated.local_pref.map_or(Edit::Keep, Edit::Set);
         let mut raw = Vec::new();
         rewrite.apply(&wire::originated(Origin::Igp), &mut raw);
-        let block = Block { next_hop: None, summary: summarize(&raw), raw: &raw };
-        self.rib.attributes.intern(block)
+        self.rib.attributes.intern(Block::made(None, &raw))
     }
 
     pub(super) fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {

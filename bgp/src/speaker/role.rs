@@ -59,15 +59,10 @@ impl Role {
         }
     }
 
-    /// Whether a route from the peer must not go to others than customers from here on
-    /// (RFC 9234 §5): it comes from above, or from the side.
+    /// Whether the peer is above us, or beside us: a route from there must go to nobody but customers
+    /// from here on, and no such route may go there (RFC 9234 §5).
     pub(crate) const fn receives_from_above(self) -> bool {
         matches!(self, Self::Customer | Self::RouteServerClient | Self::Peer)
-    }
-
-    /// Whether such a route must not be told to the peer.
-    pub(crate) const fn withholds_marked(self) -> bool {
-        self.receives_from_above()
     }
 
     /// Whether what is told to the peer has to be marked.

@@ -116,6 +116,12 @@ impl Prefix {
             && (self.bits() ^ other.bits()) & mask(self.len) == 0
     }
 
+    /// Whether this prefix lies within `other` and is longer.
+    #[must_use]
+    pub fn is_part_of(self, other: Self) -> bool {
+        other.len < self.len && other.contains(self)
+    }
+
     /// How many octets of address the prefix takes on the wire.
     #[inline]
     #[must_use]

@@ -124,11 +124,8 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
     let field = "spec.nodeMeshPassword.secretKeyRef";
     let found = draft.password(world, &key, field, settings.mesh_password.as_ref());
     for (node, pair) in others {
-        let mut peer = settings.mesh_peer(pair.other, settings.as_number_of(node));
-        pair.apply(&mut peer);
-        if peer.families.is_empty() {
-            continue; // An annotation leaves the family out.
-        }
+        let peer = settings.mesh_peer(pair.other, settings.as_number_of(node));
+        let Some(mut peer) = pair.between(peer) else { continue };
         peer.password = found.password.clone();
         let about = About {
             origin: "the mesh of nodes".to_owned(),
@@ -176,11 +173,16 @@ impl Pair {
         format!("{start}-{}{family}", other.name)
     }
 
-    /// Sets what follows from both ends.
-    fn apply(&self, peer: &mut PeerConfig) {
-        peer.source = Some(self.own);
-        peer.dial = dial(self.own, self.other);
-        peer.families = peer.families.intersection([self.family].into_iter().collect());
+    /// A peer with what follows from both ends; `None` where an annotation leaves the family out.
+    fn between(&self, peer: PeerConfig) -> Option<PeerConfig> {
+        let families = peer.families.intersection([self.family].into_iter().collect());
+        let dial = dial(self.own, self.other);
+        (!families.is_empty()).then_some(PeerConfig {
+            source: Some(self.own),
+            dial,
+            families,
+            ..peer
+        })
     }
 }
 

@@ -35,6 +35,10 @@ impl Groups {
         self.groups.get_mut(&id).map(|group| (id, group))
     }
 
+    fn of(&self, peer: PeerIndex) -> Option<&Group> {
+        self.members.get(&peer).and_then(|id| self.groups.get(id))
+    }
+
     /// A peer whose session has come up; it will be told everything.
     pub(crate) fn join(&mut self, rib: &Rib, peer: PeerIndex, policy: Policy) {
         let mut alike = self.groups.iter_mut().filter(|(_, group)| group.policy == policy);
@@ -125,8 +129,7 @@ impl Groups {
 
     /// Whether there is something to send to a peer.
     pub(crate) fn has_news(&self, peer: PeerIndex) -> bool {
-        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
-        group.is_some_and(|group| !group.is_idle() || !group.ring.is_drained(peer))
+        self.of(peer).is_some_and(|group| !group.is_idle() || !group.ring.is_drained(peer))
     }
 
     /// The next messages for a peer; `None`: it knows everything.
@@ -192,8 +195,7 @@ impl Groups {
         peer: PeerIndex,
         prefix: PrefixId,
     ) -> impl Iterator<Item = (u32, AttrId)> {
-        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
-        let told = group.into_iter().flat_map(move |group| {
+        let told = self.of(peer).into_iter().flat_map(move |group| {
             let one = group.told.get(prefix).map(|advert| (0, advert));
             one.into_iter().chain(group.several.get(prefix).iter().copied())
         });
@@ -213,8 +215,7 @@ impl Groups {
 
     /// How many prefixes a peer has been told, or is about to be.
     pub(crate) fn advertised_count(&self, peer: PeerIndex, family: Family) -> u64 {
-        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
-        group.map_or(0, |group| {
+        self.of(peer).map_or(0, |group| {
             group.told.told_to(peer, family) + group.several.told_to(peer, family)
         })
     }
@@ -235,8 +236,7 @@ impl Groups {
         peer: PeerIndex,
         family: Family,
     ) -> impl Iterator<Item = (PrefixId, AttrId)> {
-        let group = self.members.get(&peer).and_then(|id| self.groups.get(id));
-        group.into_iter().flat_map(move |group| {
+        self.of(peer).into_iter().flat_map(move |group| {
             let told = group.told.iter(family).chain(group.several.iter(family));
             let told = told.filter(move |(_, told)| told.source != peer);
             told.map(|(prefix, told)| (prefix, told.attr))

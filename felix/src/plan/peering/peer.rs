@@ -147,11 +147,9 @@ impl Reader<'_> {
                     let number = self.settings.as_number_of(node);
                     let mut peer = self.settings.peer(pair.other, number);
                     peer.port = self.settings.listen_port;
-                    pair.apply(&mut peer);
-                    if peer.families.is_empty() {
-                        continue;
+                    if let Some(peer) = pair.between(peer) {
+                        self.finish(pair.name(name, node), peer, Some(node));
                     }
-                    self.finish(pair.name(name, node), peer, Some(node));
                 }
             }
         }

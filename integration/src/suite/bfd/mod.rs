@@ -56,7 +56,7 @@ fn lab_at(bench: &Bench, rate: &str) -> Result<Lab> {
 
 /// The answer of `ocicat bgp bfd`, or `ocicat bgp peers`.
 fn rows(lab: &Lab, what: &str) -> Result<Vec<Value>> {
-    Ok(serde_json::from_str(&lab.agents[0].ask(&["bgp", what, "-o", "json"])?)?)
+    lab.agents[0].json(&["bgp", what])
 }
 
 /// Both sessions are Up at the agreed rate, and both families' routes are there.

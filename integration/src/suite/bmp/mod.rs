@@ -106,15 +106,13 @@ impl Watched {
 
     /// What the agent says of its only station.
     fn row(&self) -> Result<Value> {
-        let json = self.lab.agents[0].ask(&["bgp", "bmp", "-o", "json"])?;
-        let rows: Vec<Value> = serde_json::from_str(&json)?;
+        let rows: Vec<Value> = self.lab.agents[0].json(&["bgp", "bmp"])?;
         rows.into_iter().next().context("no station")
     }
 
     /// Paths accepted from the peers, and sessions lost.
     fn accepted_and_flaps(&self) -> Result<(u64, u64)> {
-        let json = self.lab.agents[0].ask(&["bgp", "peers", "-o", "json"])?;
-        let rows: Vec<Value> = serde_json::from_str(&json)?;
+        let rows: Vec<Value> = self.lab.agents[0].json(&["bgp", "peers"])?;
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let families = rows.iter().filter_map(|row| row["families"].as_array()).flatten();
         let accepted = families.map(|family| number(&family["accepted"])).sum();

@@ -148,8 +148,7 @@ impl Siege {
 
     /// What the agent says of a peer.
     fn row(&self, name: &str) -> Result<Value> {
-        let json = self.lab.agents[0].ask(&["bgp", "peers", "-o", "json"])?;
-        let rows: Vec<Value> = serde_json::from_str(&json)?;
+        let rows: Vec<Value> = self.lab.agents[0].json(&["bgp", "peers"])?;
         rows.into_iter().find(|row| row["name"] == name).with_context(|| format!("no peer {name}"))
     }
 

@@ -62,8 +62,7 @@ pub(super) fn takes_nothing(bench: &Bench) -> Result<()> {
     let took = start.elapsed();
     println!("     after {}", format_duration(took));
     ensure!(took >= LIMIT, "after {took:?}");
-    let json = siege.lab.agents[0].ask(&["bgp", "peer", EVIL, "-o", "json"])?;
-    let peer: serde_json::Value = serde_json::from_str(&json)?;
+    let peer: serde_json::Value = siege.lab.agents[0].json(&["bgp", "peer", EVIL])?;
     ensure!(peer["lastErrorCode"] == json!([8, 0]) && peer["lastErrorBy"] == "us", "{peer}");
     siege.end(64 * 1024)
 }

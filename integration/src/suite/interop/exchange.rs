@@ -192,8 +192,7 @@ fn asked_again(meeting: &mut Meeting) -> Result<()> {
     let name = row["name"].as_str().context("a peer without a name")?;
     let (updates, marks, lost) =
         (heard(meeting)?, refreshes(meeting, "received")?, flaps(meeting)?);
-    let json = meeting.lab.agents[0].ask(&["bgp", "refresh", name, "-o", "json"])?;
-    let view: Value = serde_json::from_str(&json)?;
+    let view: Value = meeting.lab.agents[0].json(&["bgp", "refresh", name])?;
     ensure!(view["families"] == json!(["ipv4"]), "{view}");
     ensure!(view["enhanced"] == is_enhanced(&row), "{view} {row}");
     let expected = matches!(meeting.program, Program::Bird | Program::Frr);

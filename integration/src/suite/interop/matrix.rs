@@ -275,8 +275,7 @@ impl Meeting {
 
     /// The agent's view of its peers.
     pub(super) fn peer_rows(&self) -> Result<Vec<Value>> {
-        let json = self.lab.agents[0].ask(&["bgp", "peers", "-o", "json"])?;
-        Ok(serde_json::from_str(&json)?)
+        self.lab.agents[0].json(&["bgp", "peers"])
     }
 
     /// The agent's view of the first session.
@@ -286,8 +285,7 @@ impl Meeting {
 
     /// The paths that the agent has.
     pub(super) fn route_rows(&self) -> Result<Vec<Value>> {
-        let json = self.lab.agents[0].ask(&["bgp", "routes", "-o", "json"])?;
-        Ok(serde_json::from_str(&json)?)
+        self.lab.agents[0].json(&["bgp", "routes"])
     }
 
     /// The node's address on the first session.

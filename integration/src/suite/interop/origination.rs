@@ -85,8 +85,7 @@ fn aggregates_and_defaults(bench: &Bench) -> Result<()> {
     are(&*bird, &DEFAULTS, Presence::There)?;
     default(None)?;
     are(&*bird, &DEFAULTS, Presence::Gone)?;
-    let peers = lab.agents[0].ask(&["bgp", "peers", "-o", "json"])?;
-    let peers: serde_json::Value = serde_json::from_str(&peers)?;
+    let peers: serde_json::Value = lab.agents[0].json(&["bgp", "peers"])?;
     let flaps = peers.as_array().into_iter().flatten().map(|peer| &peer["flaps"]);
     ensure!(flaps.clone().all(|flaps| *flaps == 0), "sessions were lost: {peers}");
     Ok(())

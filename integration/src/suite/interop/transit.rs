@@ -160,14 +160,13 @@ impl Transit {
     pub(super) fn paths(&self, prefix: &str) -> Result<Vec<Value>> {
         let rows = self.lab.agents[0].ask(&["bgp", "routes", prefix, "-o", "json"]);
         let Ok(_) = rows else { return Ok(Vec::new()) };
-        let view = self.lab.agents[0].ask(&["bgp", "route", prefix, "-o", "json"])?;
-        let view: Value = serde_json::from_str(&view)?;
+        let view: Value = self.lab.agents[0].json(&["bgp", "route", prefix])?;
         Ok(view["paths"].as_array().cloned().unwrap_or_default())
     }
 
     /// What `ocicat bgp peer` says.
     pub(super) fn peer(&self, name: &str) -> Result<Value> {
-        Ok(serde_json::from_str(&self.lab.agents[0].ask(&["bgp", "peer", name, "-o", "json"])?)?)
+        self.lab.agents[0].json(&["bgp", "peer", name])
     }
 
     /// Waits until `ocicat bgp peer` says it.

@@ -117,7 +117,7 @@ fn on_links(bench: &Bench) -> Result<()> {
         let route = lab.agents[0].netns().run("ip", &[family, "route", "show", &cidr])?;
         ensure!(route.contains("fe80::") && route.contains("dev eth0"), "{cidr}: {route}");
     }
-    let peers: Value = serde_json::from_str(&lab.agents[0].ask(&["bgp", "peers", "-o", "json"])?)?;
+    let peers: Value = lab.agents[0].json(&["bgp", "peers"])?;
     let peer = &peers[0];
     let address = peer["address"].as_str().unwrap_or_default();
     ensure!(address.starts_with("fe80::") && address.ends_with("%eth0"), "{peer}");
@@ -180,8 +180,7 @@ fn from_range(bench: &Bench) -> Result<()> {
         bird.wait_route(cidr, Presence::There, LONG)?;
     }
     let names = |lab: &Lab| -> Result<Vec<String>> {
-        let peers: Value =
-            serde_json::from_str(&lab.agents[0].ask(&["bgp", "peers", "-o", "json"])?)?;
+        let peers: Value = lab.agents[0].json(&["bgp", "peers"])?;
         let peers = peers.as_array().context("no list")?;
         Ok(peers.iter().filter_map(|peer| peer["name"].as_str().map(str::to_owned)).collect())
     };
