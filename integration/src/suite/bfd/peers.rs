@@ -70,13 +70,23 @@ impl Bird {
         fs::write(directory.join("bird.conf"), bird_configuration(lab, options))?;
         let netns = lab.router.handle()?;
         let process = launch_bird(&netns, &directory, &[])?;
-        Ok(Self { netns, directory, process })
+        let bird = Self { netns, directory, process };
+        bird.wait_ready()?;
+        Ok(bird)
+    }
+
+    /// Until it has read its configuration: before that there is nobody to tell anything.
+    fn wait_ready(&self) -> Result<()> {
+        until(Duration::from_secs(30), "BIRD answers", || {
+            self.tell(&["show", "status"]).map(|_| true)
+        })
+        .map(drop)
     }
 
     /// Starts it again after a kill, as one that recovers (RFC 4724 §4.1).
     pub(super) fn recover(&mut self) -> Result<()> {
         self.process = launch_bird(&self.netns, &self.directory, &["-R"])?;
-        Ok(())
+        self.wait_ready()
     }
 
     pub(super) fn tell(&self, words: &[&str]) -> Result<String> {
@@ -168,6 +178,9 @@ impl Frr {
         let control = directory.join("bfdd.sock").display().to_string();
         let bfdd = launch_frr(&netns, &directory, "bfdd", &["--bfdctl", &control])?;
         let bgpd = launch_frr(&netns, &directory, "bgpd", &[])?;
+        until(Duration::from_secs(10), "bfdd and bgpd can be told", || {
+            Ok(directory.join("bfdd.vty").exists() && directory.join("bgpd.vty").exists())
+        })?;
         Ok(Self { netns, directory, _bfdd: bfdd, _bgpd: bgpd, _zebra: zebra })
     }
 
