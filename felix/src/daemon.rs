@@ -38,7 +38,7 @@ use crate::dataplane::{Dataplane, RouteKey, State};
 use crate::datastore::kubernetes::StatusWrite;
 use crate::datastore::{Datastore, Event};
 use crate::metrics::Metrics;
-use crate::plan::peering::{Abouts, LogLevel};
+use crate::plan::peering::{Abouts, LogLevel, Workloads};
 use crate::plan::routes::{RoutePlan, Ways};
 use crate::plan::ruleset::Ruleset;
 use crate::problem::Problem;
@@ -119,6 +119,8 @@ pub struct Daemon {
     ways: Ways,
     /// Next hops to which the kernel has no way, and links that carry nothing.
     unreachable: Unreachable,
+    /// Interfaces of pods that are peers, and our addresses there.
+    workloads: Workloads,
     /// The next hops that the kernel was asked about last: of others no way is known.
     asked: BTreeSet<IpAddr>,
     routes: RoutePlan,
@@ -200,6 +202,7 @@ impl Daemon {
             ways: Ways::new(),
             asked: BTreeSet::new(),
             unreachable: Unreachable::default(),
+            workloads: Workloads::default(),
             routes: RoutePlan::default(),
             failed_places: BTreeSet::new(),
             last_retry: Instant::now(),

@@ -59,6 +59,10 @@ fn what_others_do_is_announced_and_what_we_do_is_not() {
         expect(&mut events, is_up);
         ip("addr add 192.0.2.1/24 dev oci01");
         expect(&mut events, |event| matches!(event, Event::Addresses { .. }));
+        ip("addr add 192.0.2.2/24 dev oci01");
+        ip("addr del 192.0.2.2/24 dev oci01");
+        let gone = |event: &Event| matches!(event, Event::AddressGone { interface } if &**interface == "oci01");
+        expect(&mut events, gone);
 
         ip("route add 198.51.100.0/24 via 192.0.2.9");
         expect(&mut events, |event| *event == Event::Ways);
@@ -139,6 +143,51 @@ fn pod_interfaces_and_the_node_are_set_up() {
             (addresses[0].index, addresses[0].address.to_string()),
             (pod.index, "192.0.2.1/24".into())
         );
+    });
+}
+
+#[test]
+fn pod_interfaces_have_the_addresses_that_they_should() {
+    in_fresh_namespace(&["ip"], || {
+        ip("link add oci01 type veth peer name far");
+        ip("link set oci01 up");
+        ip("link set far up");
+        ip("addr add 192.0.2.1/24 dev far");
+        let mut kernel = Kernel::open("ocicat").unwrap();
+        let mut adopt = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            let gone = ("oci02".to_owned(), ["192.0.2.9".parse().unwrap()].into());
+            let ends = [("oci01".to_owned(), addresses), gone];
+            let failures = kernel.adopt(&ends.into());
+            assert!(failures.iter().all(|line| line.contains("oci02")), "{failures:?}");
+        };
+        let shown = || {
+            let text = output("ip", &["-o", "addr", "show", "dev", "oci01"], "").unwrap();
+            let words = text.lines().map(|line| {
+                let line: Vec<&str> = line.split_whitespace().skip(3).collect();
+                line.join(" ").split('\\').next().unwrap_or_default().trim().to_owned()
+            });
+            // The kernel makes the last one itself.
+            let all: Vec<String> = words.filter(|line| !line.contains("/64")).collect();
+            all
+        };
+        adopt(&["169.254.0.179", "fe80::179", "fd00:179::1"]);
+        let mut all = shown();
+        all.sort();
+        assert_eq!(
+            all,
+            [
+                "169.254.0.179/32 scope host oci01",
+                "fd00:179::1/128 scope global nodad deprecated noprefixroute",
+                "fe80::179/128 scope link nodad deprecated noprefixroute",
+            ]
+        );
+        adopt(&["fd00:179::2"]);
+        assert_eq!(shown(), ["fd00:179::2/128 scope global nodad deprecated noprefixroute"]);
+        adopt(&[]);
+        assert!(shown().is_empty());
+        let others = links::addresses().unwrap();
+        assert!(others.iter().any(|address| address.address.to_string() == "192.0.2.1/24"));
     });
 }
 

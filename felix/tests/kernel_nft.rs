@@ -53,6 +53,7 @@ fn showcase() -> Table {
         Rule::new([is_not(Test::Oifname("eth0".into())), accept()]),
         Rule::new([is(Test::CtStatus(CtStatus::DNAT)), accept()]),
         Rule::new([is(Test::FibDaddrType(AddressType::Local)), accept()]),
+        Rule::new([is(Test::ReversePath), return_()]),
         Rule::new([is(Test::Daddr(net("10.0.0.0/9"))), accept()]),
         Rule::new([
             is_not(Test::Saddr(net("fd00::/8"))),

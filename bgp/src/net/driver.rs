@@ -15,7 +15,7 @@ use super::command::{Command, Goodbye};
 use super::connection::{Connection, Read, Write};
 use super::discovery::Discovery;
 use super::event::{Event, EventQueue};
-use super::listen::{Listeners, Outcome};
+use super::listen::{self, Listeners, Outcome};
 use super::refused::RefusedConnections;
 use super::signal::{Ready, Signal};
 use super::socket;
@@ -85,7 +85,7 @@ impl Driver {
         let (bell, signals) = mpsc::unbounded_channel();
         let speaker = Speaker::new(config.clone(), seed, now());
         let mut listeners = Listeners::default();
-        listeners.configure(&config.listen, &speaker.keys(), now());
+        listeners.configure(&listen::wanted(&config), &speaker.keys(), now());
         Self {
             speaker,
             config,
@@ -185,7 +185,7 @@ impl Driver {
 
     /// Peers, or their addresses, have changed: who has to sign, and whom BFD watches.
     fn follow_hosts(&mut self) {
-        self.listeners.configure(&self.config.listen, &self.speaker.keys(), now());
+        self.listeners.configure(&listen::wanted(&self.config), &self.speaker.keys(), now());
         self.open_listeners();
         self.watch.configure(&self.speaker);
     }

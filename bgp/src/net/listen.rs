@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::signal::{Ready, Signal, waker};
-use super::socket;
-use crate::speaker::SigningKey;
+use super::socket::{self, Presence};
+use crate::speaker::{Config, SigningKey};
 use crate::wire::Prefix;
 
 /// The first and the longest wait before an address is tried again.
@@ -21,13 +21,19 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug, Default)]
 pub(super) struct Listeners(BTreeMap<SocketAddr, Listener>);
 
+/// The addresses that a configuration asks for.
+pub(super) fn wanted(config: &Config) -> Vec<(SocketAddr, Presence)> {
+    let needed = config.listen.iter().map(|address| (*address, Presence::Needed));
+    needed.chain(config.listen_ahead.iter().map(|address| (*address, Presence::Ahead))).collect()
+}
+
 /// Keys by whoever has to sign with them.
 type Keys = BTreeMap<Prefix, SigningKey>;
 
 #[derive(Debug)]
 enum Listener {
-    Open { socket: TcpListener, keys: Keys },
-    Waiting { retry_at: Instant, wait: Duration },
+    Open { socket: TcpListener, keys: Keys, presence: Presence },
+    Waiting { retry_at: Instant, wait: Duration, presence: Presence },
 }
 
 /// What became of an address that we want to listen on.
@@ -47,17 +53,24 @@ pub(super) type Report = (SocketAddr, Outcome);
 impl Listeners {
     /// Follows what is wanted. An address that stays keeps its socket, unless keys changed: who
     /// connected under the old ones and waits to be accepted must not get in.
-    pub(super) fn configure(&mut self, wanted: &[SocketAddr], keys: &Keys, now: Instant) {
+    pub(super) fn configure(
+        &mut self,
+        wanted: &[(SocketAddr, Presence)],
+        keys: &Keys,
+        now: Instant,
+    ) {
         self.0.retain(|address, listener| {
-            let stale = match listener {
-                Listener::Open { keys: set, .. } => *set != of_family(*address, keys),
-                Listener::Waiting { .. } => false,
+            let (presence, stale) = match listener {
+                Listener::Open { keys: set, presence, .. } => {
+                    (*presence, *set != of_family(*address, keys))
+                }
+                Listener::Waiting { presence, .. } => (*presence, false),
             };
-            wanted.contains(address) && !stale
+            wanted.contains(&(*address, presence)) && !stale
         });
-        for address in wanted {
-            let waiting = Listener::Waiting { retry_at: now, wait: RETRY.0 };
-            self.0.entry(*address).or_insert(waiting);
+        for &(address, presence) in wanted {
+            let waiting = Listener::Waiting { retry_at: now, wait: RETRY.0, presence };
+            self.0.entry(address).or_insert(waiting);
         }
     }
 
@@ -74,13 +87,14 @@ impl Listeners {
     pub(super) fn retry(&mut self, keys: &Keys, now: Instant) -> Vec<Report> {
         let mut reports = Vec::new();
         for (address, listener) in &mut self.0 {
-            let Listener::Waiting { retry_at, wait } = listener else { continue };
-            if *retry_at > now {
+            let Listener::Waiting { retry_at, wait, presence } = *listener else { continue };
+            if retry_at > now {
                 continue;
             }
-            let again = Listener::Waiting { retry_at: now + *wait, wait: (2 * *wait).min(RETRY.1) };
+            let longer = (2 * wait).min(RETRY.1);
+            let again = Listener::Waiting { retry_at: now + wait, wait: longer, presence };
             let keys = of_family(*address, keys);
-            *listener = open(*address, keys, &mut reports).unwrap_or_else(|error| {
+            *listener = open((*address, presence), keys, &mut reports).unwrap_or_else(|error| {
                 reports.push((*address, Outcome::Failed(error)));
                 again
             });
@@ -96,22 +110,27 @@ impl Listeners {
         now: Instant,
     ) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         let listener = self.0.get_mut(&address)?;
-        let Listener::Open { socket, .. } = listener else { return None };
+        let Listener::Open { socket, presence, .. } = listener else { return None };
+        let presence = *presence;
         let bell = waker(Ready::Accept(address), signals);
         match socket.poll_accept(&mut Context::from_waker(&bell)) {
             Poll::Pending => None,
             Poll::Ready(Ok(accepted)) => Some(Ok(accepted)),
             Poll::Ready(Err(error)) => {
                 // Out of descriptors, most likely; trying at once would spin.
-                *listener = Listener::Waiting { retry_at: now + RETRY.0, wait: RETRY.0 };
+                *listener = Listener::Waiting { retry_at: now + RETRY.0, wait: RETRY.0, presence };
                 Some(Err(error))
             }
         }
     }
 }
 
-fn open(address: SocketAddr, keys: Keys, reports: &mut Vec<Report>) -> io::Result<Listener> {
-    let socket = socket::bound(address)?;
+fn open(
+    (address, presence): (SocketAddr, Presence),
+    keys: Keys,
+    reports: &mut Vec<Report>,
+) -> io::Result<Listener> {
+    let socket = socket::bound(address, presence)?;
     for (from, key) in &keys {
         if let Err(error) = socket::set_key(&socket, *from, key) {
             reports.push((address, Outcome::KeyRefused(*from, error)));
@@ -119,7 +138,7 @@ fn open(address: SocketAddr, keys: Keys, reports: &mut Vec<Report>) -> io::Resul
     }
     let socket = socket::listen(socket)?;
     reports.push((address, Outcome::Open(socket.local_addr()?)));
-    Ok(Listener::Open { socket, keys })
+    Ok(Listener::Open { socket, keys, presence })
 }
 
 /// The keys that belong on a socket that listens on `address`.
@@ -139,6 +158,24 @@ mod tests {
 
     const UNSIGNED: Keys = Keys::new();
 
+    fn needed(address: SocketAddr) -> (SocketAddr, Presence) {
+        (address, Presence::Needed)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_may_come_is_listened_on_before_it_is_there() {
+        for text in ["192.0.2.77:0", "[2001:db8::77]:0"] {
+            let address: SocketAddr = text.parse().unwrap();
+            let mut listeners = Listeners::default();
+            listeners.configure(&[(address, Presence::Needed)], &UNSIGNED, now());
+            let reports = listeners.retry(&UNSIGNED, now());
+            assert!(matches!(reports[..], [(_, Outcome::Failed(_))]), "{reports:?}");
+            listeners.configure(&[(address, Presence::Ahead)], &UNSIGNED, now());
+            let reports = listeners.retry(&UNSIGNED, now());
+            assert!(matches!(reports[..], [(_, Outcome::Open(_))]), "{reports:?}");
+        }
+    }
+
     /// The clock is the test's: no waiting.
     #[tokio::test]
     async fn an_occupied_port_is_tried_again_at_growing_intervals() {
@@ -146,7 +183,7 @@ mod tests {
         let address = occupant.local_addr().unwrap();
         let mut now = now();
         let mut listeners = Listeners::default();
-        listeners.configure(&[address], &UNSIGNED, now);
+        listeners.configure(&[address].map(needed), &UNSIGNED, now);
         let mut waits = Vec::new();
         for _ in 0..7 {
             let reports = listeners.retry(&UNSIGNED, now);
@@ -170,12 +207,12 @@ mod tests {
         let v4: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let other: SocketAddr = "127.0.0.2:0".parse().unwrap();
         let mut listeners = Listeners::default();
-        listeners.configure(&[v4, other], &UNSIGNED, now);
+        listeners.configure(&[v4, other].map(needed), &UNSIGNED, now);
         let reports = listeners.retry(&UNSIGNED, now);
         let [(_, Outcome::Open(first)), (_, Outcome::Open(second))] = reports[..] else {
             panic!("{reports:?}")
         };
-        listeners.configure(&[other], &UNSIGNED, now);
+        listeners.configure(&[other].map(needed), &UNSIGNED, now);
         assert!(listeners.retry(&UNSIGNED, now).is_empty());
         assert!(TcpStream::connect(first).await.is_err());
         assert!(TcpStream::connect(second).await.is_ok());
@@ -187,7 +224,7 @@ mod tests {
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (bell, _signals) = mpsc::unbounded_channel();
         let mut listeners = Listeners::default();
-        listeners.configure(&[address], &UNSIGNED, now);
+        listeners.configure(&[address].map(needed), &UNSIGNED, now);
         let reports = listeners.retry(&UNSIGNED, now);
         let [(_, Outcome::Open(local))] = reports[..] else { panic!("{reports:?}") };
         let mut waiting = TcpStream::connect(local).await.unwrap();
@@ -195,14 +232,14 @@ mod tests {
         let range = Prefix::new("127.9.0.0".parse().unwrap(), 16).unwrap();
         let key = SigningKey { secret: "secret".into(), signing: Signing::Md5 };
         let keys = Keys::from([(range, key)]);
-        listeners.configure(&[address], &keys, now);
+        listeners.configure(&[address].map(needed), &keys, now);
         let reports = listeners.retry(&keys, now);
         assert!(matches!(reports.last(), Some((_, Outcome::Open(_)))), "{reports:?}");
         assert!(listeners.accept(address, &bell, now).is_none());
         let read = waiting.read(&mut [0]).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 
-        listeners.configure(&[address], &keys, now);
+        listeners.configure(&[address].map(needed), &keys, now);
         assert!(listeners.retry(&keys, now).is_empty(), "the same keys change nothing");
     }
 }

@@ -16,11 +16,20 @@ const TOS_INTERNETWORK_CONTROL: u32 = 0xC0;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
+/// Whether this machine has to have an address before a socket may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It has.
+    Needed,
+    /// It may get the address later.
+    Ahead,
+}
+
 /// A socket that will listen: both families listen apart, and packets leave with TTL 255, because
 /// what the handshake sends must pass the check of peers with GTSM (RFC 5082 §3).
 ///
 /// Not listening yet: the keys of the peers come first, so that no unsigned connection slips in.
-pub(super) fn bound(address: SocketAddr) -> io::Result<Socket> {
+pub(super) fn bound(address: SocketAddr, presence: Presence) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -28,6 +37,11 @@ pub(super) fn bound(address: SocketAddr) -> io::Result<Socket> {
     }
     set_ttl(&socket, address.ip(), u8::MAX)?;
     socket.set_nonblocking(true)?;
+    match (presence, address) {
+        (Presence::Needed, _) => {}
+        (Presence::Ahead, SocketAddr::V4(_)) => socket.set_freebind_v4(true)?,
+        (Presence::Ahead, SocketAddr::V6(_)) => socket.set_freebind_v6(true)?,
+    }
     socket.bind(&address.into())?;
     Ok(socket)
 }

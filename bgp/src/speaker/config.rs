@@ -56,6 +56,9 @@ pub struct Config {
     pub router_id: Ipv4Addr,
     /// Where the edge accepts connections; the core never reads it. Empty: it accepts none.
     pub listen: Vec<SocketAddr>,
+    /// Where to accept connections beside, on addresses that this machine may only get later: listened on ahead of them,
+    /// so that the first who dials is heard.
+    pub listen_ahead: Vec<SocketAddr>,
     /// Whom we talk to.
     pub peers: BTreeMap<PeerName, PeerConfig>,
     /// Who may talk to us without being named.
@@ -97,6 +100,7 @@ impl Config {
             local_as,
             router_id,
             listen: Vec::new(),
+            listen_ahead: Vec::new(),
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             multipath: Multipath::default(),

@@ -4,14 +4,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use ocicat_bgp::speaker::Start;
 use ocicat_cni::endpoint::{Endpoint, PRIMARY_IFNAME, Stage, UnixMillis, host_interface};
 use ocicat_felix::api::PlanView;
 use ocicat_felix::dataplane::{Change, Dataplane, Memory, State};
 use ocicat_felix::datastore::directory;
 use ocicat_felix::explain::{self, Question};
-use ocicat_felix::plan::nat;
 use ocicat_felix::plan::routes::RoutePlan;
 use ocicat_felix::plan::ruleset::{Ruleset, TABLE};
+use ocicat_felix::plan::{nat, peering};
 use ocicat_felix::world::World;
 
 use super::Output;
@@ -50,6 +51,8 @@ pub(super) fn plan(directory: &Path, node: &str, output: Output) -> anyhow::Resu
     report(&world);
     let mut ruleset = Ruleset::from_scratch(&world);
     ruleset.set_nat(nat::plan(&world).0);
+    let workloads = peering::plan(&world, Start::Cold).workloads;
+    ruleset.set_speakers(workloads.keys().map(String::as_str));
     let mut routes = RoutePlan::default();
     routes.follow_world(&world);
     let desired = State { table: ruleset.table().clone(), routes: routes.all() };

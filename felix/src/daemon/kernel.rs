@@ -39,7 +39,14 @@ impl Daemon {
                 self.lose_routes(|hop| hop.interface == name);
                 self.pending.resolve();
             }
-            Event::Addresses { .. } | Event::Ways => self.pending.resolve(),
+            Event::Addresses { .. } => self.addresses_changed(),
+            Event::AddressGone { interface } => {
+                self.lose_routes(|hop| hop.interface == interface);
+                // Most likely they are still there.
+                self.pending.read = true;
+                self.addresses_changed();
+            }
+            Event::Ways => self.pending.resolve(),
             Event::Route(key) => {
                 if let Some(mirror) = &mut self.mirror {
                     mirror.routes.remove(&key);
@@ -56,6 +63,13 @@ impl Daemon {
                 self.pending.resolve();
             }
         }
+    }
+
+    /// Somebody may have taken ours, too.
+    fn addresses_changed(&mut self) {
+        let names = self.workloads.keys().cloned();
+        names.for_each(|name| self.pending.adopt(name));
+        self.pending.resolve();
     }
 
     /// Interfaces that carry nothing.
@@ -148,7 +162,9 @@ impl Daemon {
             return Some(Job::Forget(std::mem::take(&mut self.pending.forget)));
         }
         if !self.pending.adopt.is_empty() {
-            return Some(Job::Adopt(std::mem::take(&mut self.pending.adopt).into_iter().collect()));
+            let names = std::mem::take(&mut self.pending.adopt).into_iter();
+            let addresses = |name: &String| self.workloads.get(name).cloned().unwrap_or_default();
+            return Some(Job::Adopt(names.map(|name| (name.clone(), addresses(&name))).collect()));
         }
         None
     }

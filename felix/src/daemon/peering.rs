@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::Daemon;
-use crate::plan::peering::{self, LogLevel, range_of};
+use crate::plan::peering::{self, LogLevel, Workloads, range_of};
 
 /// The speaker's thread, once there is something to speak about.
 #[derive(Default)]
@@ -126,7 +126,7 @@ impl Daemon {
             Some(start) => start,
             None => *self.start.insert(self.kind_of_start()),
         };
-        let peering::Peering { config, about, secrets, routing, log, problems } =
+        let peering::Peering { config, about, secrets, routing, workloads, log, problems } =
             peering::plan(&self.world, start);
         self.set_plan_problems("peering", problems);
         self.secrets.send_if_modified(|asked| {
@@ -140,6 +140,7 @@ impl Daemon {
             let places = self.routes.follow_peering(routing, &self.ways);
             self.pending.routes_at(places);
             self.find_ways();
+            self.follow_workloads(workloads);
         }
         let Some(mut config) = config else { return };
         if self.writer.is_none() {
@@ -158,6 +159,20 @@ impl Daemon {
             Err(problem) => {
                 error!(%problem, "the speaker cannot be started");
                 self.failures.insert("speaker", vec![format!("BGP speaker: {problem}")]);
+            }
+        }
+    }
+
+    /// Pods that became peers, or are none any more.
+    fn follow_workloads(&mut self, workloads: Workloads) {
+        let names = workloads.keys().map(String::as_str);
+        let update = self.ruleset.set_speakers(names);
+        self.pending.rules(update);
+        let before = std::mem::replace(&mut self.workloads, workloads);
+        for name in before.keys().chain(self.workloads.keys()) {
+            let is_there = self.world.endpoint_of(name).is_some();
+            if is_there && before.get(name) != self.workloads.get(name) {
+                self.pending.adopt(name.clone());
             }
         }
     }

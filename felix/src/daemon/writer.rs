@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::dataplane::{Change, Dataplane, Outcome, State};
+use crate::dataplane::{Change, Dataplane, Outcome, PodEnds, State};
 use crate::plan::routes::Ways;
 
 /// What the thread is asked to do.
@@ -22,7 +22,7 @@ pub(super) enum Job {
     /// Set the node up as a router.
     Prepare,
     /// Set up the node's ends of pods' interfaces.
-    Adopt(Vec<String>),
+    Adopt(PodEnds),
     /// Forget connections of addresses that nobody has any more.
     Forget(BTreeSet<IpAddr>),
 }
@@ -82,9 +82,7 @@ fn run(
                 let ways = resolve(&mut *dataplane, &addresses);
                 Done::Resolved(addresses, ways)
             }
-            Job::Adopt(interfaces) => {
-                Done::Adopted(interfaces.iter().flat_map(|name| dataplane.adopt(name)).collect())
-            }
+            Job::Adopt(ends) => Done::Adopted(dataplane.adopt(&ends)),
             Job::Prepare => Done::Adopted(dataplane.prepare_node()),
             Job::Forget(addresses) => Done::Adopted(forget(&mut *dataplane, addresses)),
         };

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Change, CommitError, Dataplane, Outcome, Rejection, Resolved, State};
+use super::{Change, CommitError, Dataplane, Outcome, PodEnds, Rejection, Resolved, State};
 use crate::nft::{Table, Transaction, Why};
 
 /// Holds what a kernel would hold, and refuses what a kernel would refuse.
@@ -61,7 +61,7 @@ impl Dataplane for Memory {
         Vec::new()
     }
 
-    fn adopt(&mut self, _: &str) -> Vec<String> {
+    fn adopt(&mut self, _: &PodEnds) -> Vec<String> {
         Vec::new()
     }
 

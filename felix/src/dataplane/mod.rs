@@ -13,7 +13,11 @@ pub use route::{
     NextHop, Onlink, PROTOCOL, Resolved, Route, RouteChanges, RouteKey, RouteKind, Routes,
 };
 
-use std::{collections::HashSet, fmt, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    net::IpAddr,
+};
 
 use crate::nft::{Table, Transaction};
 
@@ -148,6 +152,9 @@ pub enum RouteError {
     Refused(i32),
 }
 
+/// The node's ends of pods' interfaces by name, with the addresses that they are to have beside the kernel's own.
+pub type PodEnds = BTreeMap<String, BTreeSet<IpAddr>>;
+
 /// Something that holds a table and routes.
 pub trait Dataplane {
     /// What it holds that is ours.
@@ -168,8 +175,8 @@ pub trait Dataplane {
     /// Sets the node up as a router. Gives what could not be done.
     fn prepare_node(&mut self) -> Vec<String>;
 
-    /// Sets up the node's end of a pod's interface. Gives what could not be done.
-    fn adopt(&mut self, interface: &str) -> Vec<String>;
+    /// Sets up the node's ends of pods' interfaces. Gives what could not be done.
+    fn adopt(&mut self, ends: &PodEnds) -> Vec<String>;
 
     /// Forgets tracked connections of an address whose owner has gone.
     ///

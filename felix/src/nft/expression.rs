@@ -13,6 +13,9 @@ use super::{
     wire::Writer,
 };
 
+/// The flags of [`Test::ReversePath`].
+pub(super) const REVERSE_PATH: u32 = NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT;
+
 /// The first register, 16 bytes wide.
 const REG_1: u32 = 1;
 
@@ -164,6 +167,14 @@ fn put_test(w: &mut Writer, sense: Sense, test: &Test) {
                 w.be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
             });
             put_compare(w, sense, &address_type_number(*kind).to_ne_bytes());
+        }
+        Test::ReversePath => {
+            put(w, "fib", |w| {
+                w.be32(NFTA_FIB_DREG, REG_1);
+                w.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_OIF);
+                w.be32(NFTA_FIB_FLAGS, REVERSE_PATH);
+            });
+            put_compare(w, sense, &[1]);
         }
     }
 }

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     decode::{value, verdict},
-    expression::{address_type_number, family_number},
+    expression::{REVERSE_PATH, address_type_number, family_number},
     statement::{
         AddressType, CtState, CtStatus, Family, Field, PortChoice, Sense, Statement, Test, is,
     },
@@ -44,6 +44,7 @@ enum Load {
     Payload { base: u32, offset: u32, len: u32 },
     Ct(u32),
     FibDaddrType,
+    ReversePath,
     Masked(Box<Load>, Vec<u8>),
 }
 
@@ -62,10 +63,13 @@ impl Machine {
             }
             "ct" => return self.load(data, NFTA_CT_DREG, Load::Ct(number(data, NFTA_CT_KEY)?)),
             "fib" => {
-                let result = number(data, NFTA_FIB_RESULT)?;
-                let ours = result == NFT_FIB_RESULT_ADDRTYPE
-                    && number(data, NFTA_FIB_FLAGS)? == NFTA_FIB_F_DADDR;
-                return ours.then(|| self.load(data, NFTA_FIB_DREG, Load::FibDaddrType))?;
+                let flags = number(data, NFTA_FIB_FLAGS)?;
+                let load = match (number(data, NFTA_FIB_RESULT)?, flags) {
+                    (NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR) => Load::FibDaddrType,
+                    (NFT_FIB_RESULT_OIF, REVERSE_PATH) => Load::ReversePath,
+                    _ => return None,
+                };
+                return self.load(data, NFTA_FIB_DREG, load);
             }
             "bitwise" => return self.mask(data),
             // nft swaps the one byte of `meta l4proto` in interval concatenations: nothing happens.
@@ -134,6 +138,7 @@ impl Machine {
             Load::Ct(key) if sense == Sense::IsNot => ct_test(key, ne32(value)?)?,
             Load::Ct(_) => return None,
             Load::FibDaddrType => Test::FibDaddrType(address_type(ne32(value)?)?),
+            Load::ReversePath => (value == [1]).then_some(Test::ReversePath)?,
             Load::Masked(load, mask) => return self.masked_test(&load, &mask, sense, value),
         };
         Some(Statement::Match(sense, test))
@@ -159,6 +164,7 @@ impl Machine {
             | Load::Ct(_)
             | Load::Meta(_)
             | Load::FibDaddrType
+            | Load::ReversePath
             | Load::Masked(..) => None,
         }
     }
@@ -256,6 +262,7 @@ impl Machine {
             | Load::Payload { .. }
             | Load::Ct(_)
             | Load::FibDaddrType
+            | Load::ReversePath
             | Load::Masked(..) => None,
         }
     }

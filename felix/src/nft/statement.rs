@@ -123,6 +123,8 @@ pub enum Test {
     CtStatus(CtStatus),
     /// `fib daddr type local`.
     FibDaddrType(AddressType),
+    /// `fib saddr . iif oif exists`: the way back to the source leads over the incoming interface (RFC 3704 §2.2).
+    ReversePath,
 }
 
 /// A field of the packet that can be part of a key.

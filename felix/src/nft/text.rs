@@ -364,6 +364,7 @@ impl Test {
             Self::CtState(_) => "ct state",
             Self::CtStatus(_) => "ct status",
             Self::FibDaddrType(_) => "fib daddr type",
+            Self::ReversePath => "fib saddr . iif oif",
         }
     }
 
@@ -381,6 +382,7 @@ impl Test {
             Self::IcmpType(number) | Self::Icmpv6Type(number) => number.fmt(f),
             Self::CtState(CtState(bits)) => write_bits(*bits, &CtState::NAMES, f),
             Self::CtStatus(CtStatus(bits)) => write_bits(*bits, &CtStatus::NAMES, f),
+            Self::ReversePath => f.write_str("exists"),
             Self::FibDaddrType(kind) => f.write_str(match kind {
                 AddressType::Unicast => "unicast",
                 AddressType::Local => "local",

@@ -16,6 +16,7 @@ mod password;
 mod peer;
 mod settings;
 mod tcp_ao;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -37,6 +38,7 @@ use draft::Draft;
 pub use drain::{Departure, depart};
 pub use log::LogLevel;
 use settings::Settings;
+pub use workload::Workloads;
 
 /// The speaker's configuration, and what was wrong with its parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +51,8 @@ pub struct Peering {
     pub secrets: BTreeSet<String>,
     /// What the routes of this node follow beside what peers tell.
     pub routing: Routing,
+    /// The interfaces of pods of this node that are peers, and the addresses at which these find the node.
+    pub workloads: Workloads,
     /// How much the speaker is to log; `None`: as the daemon.
     pub log: Option<LogLevel>,
     /// What could not be used or honoured.
@@ -80,6 +84,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         ranges: std::mem::take(&mut draft.ranges),
         router_id: router_id(own),
         listen: settings.listen(own),
+        listen_ahead: settings.listen_ahead(&draft.workloads),
         own_ipv4: own.ipv4,
         own_ipv6: own.ipv6,
         peers: std::mem::take(&mut draft.peers),

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! prerouting  from one of our interfaces: does the source address belong to it? if not, drop
+//!             (of a pod that speaks BGP: or does the route to the source lead there?)
 //! forward     from-pod: interface -> chain of its egress group    (unknown interface: drop)
 //!             to-pod:   interface -> chain of its ingress group   (unknown interface: drop)
 //! input       from-pod, as in forward, after neighbour discovery
@@ -30,7 +31,7 @@ use ocicat_policy::{Changes, Direction, Endpoint, GroupId, Program, TableId};
 
 use crate::nft::{Element, Key, Name, Part, SetType, Table, Transaction, Verdict};
 use crate::world::{World, pod_key};
-use base::{FROM_POD, SOURCES4, SOURCES6, TO_POD};
+use base::{FROM_POD, SOURCES4, SOURCES6, SPEAKERS, TO_POD};
 
 /// The name of the table that we own.
 pub const TABLE: &str = "ocicat";
@@ -148,6 +149,20 @@ impl Ruleset {
             self.table.sets.extend(nat.sets);
         }
         !same
+    }
+
+    /// The interfaces of pods that are BGP peers.
+    pub fn set_speakers<'a>(&mut self, wanted: impl IntoIterator<Item = &'a str>) -> Update {
+        let name = Name::from(SPEAKERS);
+        let wanted: BTreeSet<Key> =
+            wanted.into_iter().map(|name| Key::exact(&[Part::Ifname(name)])).collect();
+        let before: BTreeSet<Key> = self.table.sets[&name].elements.keys().cloned().collect();
+        let mut transaction = Transaction::new(TABLE);
+        for key in before.symmetric_difference(&wanted) {
+            let element = wanted.contains(key).then_some(None);
+            self.set_element(&name, base::interface_set(), key.clone(), element, &mut transaction);
+        }
+        Update::Elements(transaction)
     }
 
     fn add_table(&mut self, id: TableId, program: &Program) {

@@ -100,18 +100,17 @@ impl World {
         self.own_pods.values().map(|own| &own.pod)
     }
 
-    /// The addresses of attached pods of this node whose labels are selected.
-    pub fn local_addresses(
+    /// The attached pods of this node whose labels are selected, with their endpoints.
+    pub fn attached(
         &self,
         selects: impl Fn(&BTreeMap<String, String>) -> bool,
-    ) -> Vec<(PodKey, IpAddr)> {
-        let interfaces = self.interfaces();
-        let ours = interfaces.values().filter_map(|endpoint| {
+    ) -> Vec<(&PodKey, &Endpoint)> {
+        let interfaces = self.interfaces().into_values();
+        let ours = interfaces.filter_map(|endpoint| {
             let own = self.own_pods.get(&pod_key(endpoint)).filter(|own| own.owns(endpoint))?;
-            (!own.finished && selects(&own.labels)).then_some((&own.pod.key, *endpoint))
+            (!own.finished && selects(&own.labels)).then_some((&own.pod.key, endpoint))
         });
-        ours.flat_map(|(key, endpoint)| endpoint.addresses.iter().map(|ip| (key.clone(), *ip)))
-            .collect()
+        ours.collect()
     }
 
     /// Every attachment on this node.

@@ -166,6 +166,7 @@ fn any_match() -> impl Strategy<Value = Statement> {
         any::<u8>().prop_map(Test::IcmpType),
         any::<u8>().prop_map(Test::Icmpv6Type),
         Just(Test::FibDaddrType(AddressType::Local)),
+        Just(Test::ReversePath),
     ];
     let masks = prop_oneof![
         Just(is(Test::CtState(CtState::ESTABLISHED.or(CtState::RELATED)))),
@@ -232,7 +233,8 @@ fn agrees(statement: &Statement, known: &mut (Option<Family>, bool)) -> bool {
         | Test::Oifname(_)
         | Test::CtState(_)
         | Test::CtStatus(_)
-        | Test::FibDaddrType(_) => (None, false),
+        | Test::FibDaddrType(_)
+        | Test::ReversePath => (None, false),
     };
     let agrees =
         (family.is_none() || known.0.is_none() || known.0 == family) && !(transport && known.1);

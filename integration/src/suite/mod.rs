@@ -75,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::TERMS,
         interop::FABRIC,
         interop::UNNUMBERED,
+        interop::WORKLOAD,
         interop::CLOS,
         hostile::TESTS,
         operator::TESTS,

@@ -1,5 +1,6 @@
 //! The kernel of this node, by netlink only: no program is ever executed.
 
+mod addresses;
 pub mod conntrack;
 pub mod links;
 mod monitor;
@@ -15,7 +16,7 @@ pub use routes::KernelRoutes;
 
 use std::net::IpAddr;
 
-use super::{Change, Dataplane, Outcome, Resolved, State};
+use super::{Change, Dataplane, Outcome, PodEnds, Resolved, State};
 use crate::nft::{Counted, Name};
 use sysctl::{ReversePath, Setting};
 
@@ -63,8 +64,12 @@ impl Dataplane for Kernel {
         apply_settings(&sysctl::for_node())
     }
 
-    fn adopt(&mut self, interface: &str) -> Vec<String> {
-        apply_settings(&sysctl::for_pod_interface(interface, ReversePath::NodeDefault))
+    fn adopt(&mut self, ends: &PodEnds) -> Vec<String> {
+        let settings = |name: &String| sysctl::for_pod_interface(name, ReversePath::NodeDefault);
+        let settings: Vec<Setting> = ends.keys().flat_map(settings).collect();
+        let mut failures = apply_settings(&settings);
+        failures.extend(addresses::set(ends));
+        failures
     }
 
     fn forget(&mut self, address: IpAddr) -> std::io::Result<usize> {

@@ -49,6 +49,12 @@ pub enum Event {
         /// The interface.
         index: u32,
     },
+    /// An interface lost an IPv4 address. With its last one the kernel removes the IPv4 routes over it without a further
+    /// word, and with each those that prefer it as source.
+    AddressGone {
+        /// The interface.
+        interface: Arc<str>,
+    },
     /// A route of ours was deleted, or a stranger's took its place.
     Route(RouteKey),
     /// A stranger's route came or went: next hops may have another way, or none.
@@ -140,6 +146,12 @@ impl Monitor {
                     self.links.remove(&link.index);
                     events.push(Event::LinkGone { index: link.index, name: link.name });
                 }
+                Heard::AddressGone(index) => {
+                    events.push(match self.links.get(&index) {
+                        Some(link) => Event::AddressGone { interface: Arc::clone(&link.name) },
+                        None => Event::Addresses { index },
+                    });
+                }
                 // Many at once are one piece of news.
                 Heard::Event(Event::Ways) if matches!(events.last(), Some(Event::Ways)) => {}
                 Heard::Event(event) => events.push(event),
@@ -166,6 +178,7 @@ impl Monitor {
 enum Heard {
     Link(Link),
     LinkGone(Link),
+    AddressGone(u32),
     Event(Event),
 }
 
@@ -175,6 +188,7 @@ fn parse(header: Header, payload: &[u8]) -> Option<Heard> {
     match header.kind {
         RTM_NEWLINK => parse_link(payload).map(Heard::Link),
         RTM_DELLINK => parse_link(payload).map(Heard::LinkGone),
+        RTM_DELADDR if payload.first() == Some(&AF_INET) => Some(Heard::AddressGone(index()?)),
         RTM_NEWADDR | RTM_DELADDR => event(Event::Addresses { index: index()? }),
         RTM_DELROUTE => match parse_key(payload)? {
             (PROTOCOL, key) => event(Event::Route(key)),

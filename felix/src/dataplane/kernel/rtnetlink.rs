@@ -21,6 +21,7 @@ pub(super) const AF_INET6: u8 = 10;
 pub(super) const RT_TABLE_MAIN: u8 = 254;
 pub(super) const RT_SCOPE_UNIVERSE: u8 = 0;
 pub(super) const RT_SCOPE_LINK: u8 = 253;
+pub(super) const RT_SCOPE_HOST: u8 = 254;
 pub(super) const RT_SCOPE_NOWHERE: u8 = 255;
 pub(super) const RTN_UNICAST: u8 = 1;
 pub(super) const RTN_BLACKHOLE: u8 = 6;
@@ -46,6 +47,10 @@ pub(super) const IFF_LOWER_UP: u32 = 0x1_0000;
 
 pub(super) const IFA_ADDRESS: u16 = 1;
 pub(super) const IFA_LOCAL: u16 = 2;
+pub(super) const IFA_CACHEINFO: u16 = 6;
+pub(super) const IFA_FLAGS: u16 = 8;
+pub(super) const IFA_F_NODAD: u32 = 0x2;
+pub(super) const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 
 // Bit masks of the multicast groups.
 pub(super) const RTMGRP_LINK: u32 = 1;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ocicat_bgp::speaker::{Config, PeerConfig, PeerName, PeerRange};
 
 use super::password::{Found, Search};
-use super::{About, Abouts, LogLevel, Peering, Routing};
+use super::{About, Abouts, LogLevel, Peering, Routing, Workloads};
 use crate::datastore::{Key, calico};
 use crate::problem::Problem;
 use crate::world::World;
@@ -18,6 +18,7 @@ pub(super) struct Draft {
     pub(super) ranges: BTreeMap<PeerName, PeerRange>,
     pub(super) about: Abouts,
     pub(super) secrets: BTreeSet<String>,
+    pub(super) workloads: Workloads,
     pub(super) gateways: BTreeMap<IpAddr, IpAddr>,
     pub(super) problems: Vec<Problem>,
 }
@@ -46,10 +47,10 @@ impl Draft {
         log: Option<LogLevel>,
         routing: Routing,
     ) -> Peering {
-        let Self { about, secrets, mut problems, .. } = self;
+        let Self { about, secrets, workloads, mut problems, .. } = self;
         // A filter that several peers name is read for each of them.
         let mut seen = BTreeSet::new();
         problems.retain(|problem| seen.insert(problem.clone()));
-        Peering { config, about, secrets, routing, log, problems }
+        Peering { config, about, secrets, routing, workloads, log, problems }
     }
 }

@@ -212,11 +212,15 @@ impl Reader<'_> {
         else {
             return self.report("spec.asNumber", "missing; no peer");
         };
-        for (pod, address) in self.world.local_addresses(|labels| pods.matches(labels)) {
-            let mut peer = self.settings.peer(address, remote_as);
-            peer.dial = Dial::Passive;
-            let suffix = if address.is_ipv4() { "" } else { "-ipv6" };
-            self.finish(format!("{name}-{}-{}{suffix}", pod.namespace, pod.name), peer, None);
+        for (pod, endpoint) in self.world.attached(|labels| pods.matches(labels)) {
+            let interface = endpoint.host_interface.clone();
+            self.draft.workloads.insert(interface, self.settings.workload_addresses.clone());
+            for &address in &endpoint.addresses {
+                let mut peer = self.settings.peer(address, remote_as);
+                peer.dial = Dial::Passive;
+                let suffix = if address.is_ipv4() { "" } else { "-ipv6" };
+                self.finish(format!("{name}-{}-{}{suffix}", pod.namespace, pod.name), peer, None);
+            }
         }
     }
 

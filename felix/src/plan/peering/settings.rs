@@ -1,6 +1,6 @@
 //! BGPConfiguration: `default` for the cluster, `node.NAME` for what one node has otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 
@@ -11,6 +11,7 @@ use ocicat_bgp::wire::Family;
 
 use super::annotations::{self, PeerKnobs, SpeakerKnobs};
 use super::peer::multihop;
+use super::workload::{self, Workloads, is_on_link};
 use super::{LogLevel, RESTART_IS_OFF, filter, restart_time};
 use crate::datastore::calico::{self, BgpConfigurationSpec, BindMode, ProgramClusterRoutes};
 use crate::datastore::{Key, Kind};
@@ -41,6 +42,8 @@ pub(super) struct Settings {
     priorities: [Option<u32>; 2],
     pub(super) program: Option<ProgramClusterRoutes>,
     pub(super) log: Option<LogLevel>,
+    /// The node's addresses towards pods that are peers.
+    pub(super) workload_addresses: BTreeSet<IpAddr>,
 }
 
 impl Settings {
@@ -62,6 +65,7 @@ impl Settings {
         let as_number = reader.either(|spec| spec.as_number);
         let mesh_restart = reader.mesh_restart(&knobs);
         let log = reader.log();
+        let workload_addresses = reader.workload_addresses(world);
         let advertised = reader.advertised();
         Self {
             as_number: as_number.and_then(|n| NonZeroU32::new(n.0)).unwrap_or(DEFAULT_AS),
@@ -79,6 +83,7 @@ impl Settings {
             ],
             program: reader.either(|spec| spec.program_cluster_routes),
             log,
+            workload_addresses,
         }
     }
 
@@ -121,6 +126,17 @@ impl Settings {
                 any.into_iter().map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
             }
         }
+    }
+
+    /// Where pods that are peers find us beside: on addresses that come and go with them.
+    pub(super) fn listen_ahead(&self, workloads: &Workloads) -> Vec<SocketAddr> {
+        let addresses: BTreeSet<IpAddr> = match self.bind {
+            BindMode::NodeIP => workloads.values().flatten().copied().collect(),
+            BindMode::None => BTreeSet::new(),
+        };
+        // The kernel knows a link-local address with its link alone, and there is one for each pod.
+        let known_anywhere = addresses.into_iter().filter(|ip| !is_on_link(*ip));
+        known_anywhere.map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
     }
 
     /// What a prefix of ours is told with. Its priority is told only where one was set: among nodes that all have the
@@ -185,6 +201,30 @@ impl Reader<'_> {
         None
     }
 
+    fn workload_addresses(&mut self, world: &World) -> BTreeSet<IpAddr> {
+        let bind = self.either(|spec| spec.bind_mode);
+        let ipv4 = self.text(|spec| &spec.local_workload_peering_ipv4);
+        let ipv6 = self.text(|spec| &spec.local_workload_peering_ipv6);
+        let fields = [
+            ("spec.localWorkloadPeeringIPV4", Family::Ipv4, ipv4),
+            ("spec.localWorkloadPeeringIPV6", Family::Ipv6, ipv6),
+        ];
+        let mut addresses = BTreeSet::new();
+        for (field, family, text) in fields {
+            let Some((key, text)) = text else { continue };
+            let problem = match workload::address(&text, family, world.own_node()) {
+                Err(message) => Some(message),
+                Ok(address) => {
+                    addresses.insert(address);
+                    let unheard = bind == Some(BindMode::NodeIP) && is_on_link(address);
+                    unheard.then(|| format!("{text:?} is link-local, and with bindMode NodeIP nobody listens on those; choose another address"))
+                }
+            };
+            self.problems.extend(problem.map(|message| Problem::new(key, field, message)));
+        }
+        addresses
+    }
+
     fn log(&mut self) -> Option<LogLevel> {
         let (key, text) = self.text(|spec| &spec.log_severity_screen)?;
         match text.parse() {
@@ -247,14 +287,6 @@ fn report_unhonoured(key: &Key, spec: &BgpConfigurationSpec, problems: &mut Vec<
         ("spec.serviceExternalIPs", !spec.service_external_ips.is_empty()),
         ("spec.serviceLoadBalancerIPs", !spec.service_load_balancer_ips.is_empty()),
     ];
-    let addresses = [
-        ("spec.localWorkloadPeeringIPV4", &spec.local_workload_peering_ipv4),
-        ("spec.localWorkloadPeeringIPV6", &spec.local_workload_peering_ipv6),
-    ];
-    for (field, _) in addresses.into_iter().filter(|(_, text)| text.is_some()) {
-        let message = "not made an address of this node by this version; pods reach the speaker at the node's own";
-        problems.push(Problem::new(key, field, message));
-    }
     for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
         problems.push(Problem::new(key, field, "not honoured by this version"));
     }

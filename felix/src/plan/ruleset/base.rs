@@ -18,6 +18,8 @@ pub(super) const TO_POD: &str = "to-pod";
 pub(super) const SOURCES4: &str = "sources4";
 /// Interface and the IPv6 addresses that may send from it.
 pub(super) const SOURCES6: &str = "sources6";
+/// Interfaces of pods that are BGP peers of this node.
+pub(super) const SPEAKERS: &str = "speakers";
 /// Every interface of ours.
 const OURS: &str = "oci*";
 
@@ -34,6 +36,15 @@ pub(super) fn interface_map() -> SetType {
     SetType {
         key: KeyType::new(&[FieldType::Ifname]),
         kind: SetKind::Verdicts,
+        matching: Matching::Exact,
+    }
+}
+
+/// `type ifname`.
+pub(super) fn interface_set() -> SetType {
+    SetType {
+        key: KeyType::new(&[FieldType::Ifname]),
+        kind: SetKind::Members,
         matching: Matching::Exact,
     }
 }
@@ -58,6 +69,7 @@ pub(super) fn table() -> Table {
         (TO_POD, interface_map()),
         (SOURCES4, sources(any4)),
         (SOURCES6, sources(any6)),
+        (SPEAKERS, interface_set()),
     ] {
         table.sets.insert(Name::from(name), Set::new(of));
     }
@@ -82,7 +94,8 @@ fn prerouting() -> Vec<Rule> {
     vec![Rule::new([iifname(OURS), jump("source")])]
 }
 
-/// A pod sends from its own addresses, or it does not send.
+/// A pod sends from its own addresses, or it does not send. One that speaks BGP stands for others, too: for those to
+/// whom the routes that were accepted from it lead.
 fn source() -> Vec<Rule> {
     let link_local = is(Test::Saddr(net("fe80::/10")));
     let unspecified = is(Test::Saddr(net("::/128")));
@@ -92,6 +105,7 @@ fn source() -> Vec<Rule> {
         Rule::new([in_set([Field::Iifname, Field::Ip6Saddr], SOURCES6), return_()]),
         Rule::new([link_local, icmpv6(), return_()]),
         Rule::new([unspecified, icmpv6(), return_()]).comment("duplicate address detection"),
+        Rule::new([in_set([Field::Iifname], SPEAKERS), is(Test::ReversePath), return_()]),
         Rule::new([counter(), drop()]).comment("source address is not the pod's"),
     ]
 }

@@ -20,6 +20,7 @@ mod sessions;
 mod terms;
 mod transit;
 mod unnumbered;
+mod workload;
 
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(super) const ROLES: &[Test] = roles::TESTS;
 pub(super) const TERMS: &[Test] = terms::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
 pub(super) const UNNUMBERED: &[Test] = unnumbered::TESTS;
+pub(super) const WORKLOAD: &[Test] = workload::TESTS;
 
 /// What a speaker cannot do, besides the cases of [`matrix`]: the tests, what they are about, and who
 /// cannot do it and why.
