@@ -174,7 +174,7 @@ fn put_test(w: &mut Writer, sense: Sense, test: &Test) {
                 w.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_OIF);
                 w.be32(NFTA_FIB_FLAGS, REVERSE_PATH);
             });
-            put_compare(w, sense, &[1]);
+            put_compare(w, sense, &1_u32.to_ne_bytes());
         }
     }
 }

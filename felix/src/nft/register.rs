@@ -138,7 +138,7 @@ impl Machine {
             Load::Ct(key) if sense == Sense::IsNot => ct_test(key, ne32(value)?)?,
             Load::Ct(_) => return None,
             Load::FibDaddrType => Test::FibDaddrType(address_type(ne32(value)?)?),
-            Load::ReversePath => (value == [1]).then_some(Test::ReversePath)?,
+            Load::ReversePath => (ne32(value)? == 1).then_some(Test::ReversePath)?,
             Load::Masked(load, mask) => return self.masked_test(&load, &mask, sense, value),
         };
         Some(Statement::Match(sense, test))

@@ -166,7 +166,6 @@ fn any_match() -> impl Strategy<Value = Statement> {
         any::<u8>().prop_map(Test::IcmpType),
         any::<u8>().prop_map(Test::Icmpv6Type),
         Just(Test::FibDaddrType(AddressType::Local)),
-        Just(Test::ReversePath),
     ];
     let masks = prop_oneof![
         Just(is(Test::CtState(CtState::ESTABLISHED.or(CtState::RELATED)))),

@@ -124,7 +124,7 @@ fn start_bird(lab: &Lab, ours: [&str; 2]) -> Result<Box<dyn Daemon>> {
         let mut neighbor = Neighbor::new(*own, address, lab.spec.nodes[0].as_number);
         neighbor.own_words = match address {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => vec!["interface \"eth0\""],
-            _ => vec!["multihop"],
+            IpAddr::V4(_) | IpAddr::V6(_) => vec!["multihop"],
         };
         neighbors.push(neighbor);
     }
