@@ -11,6 +11,7 @@ mod drain;
 mod dump;
 mod endpoints;
 mod kernel;
+mod links;
 mod looking;
 mod news;
 mod peering;
@@ -44,6 +45,7 @@ use crate::plan::ruleset::Ruleset;
 use crate::problem::Problem;
 use crate::world::{Arrival, World};
 use drain::Drain;
+use links::AskedLinks;
 use news::News;
 use peering::Speaker;
 use pending::Pending;
@@ -119,6 +121,7 @@ pub struct Daemon {
     ways: Ways,
     /// Next hops to which the kernel has no way, and links that carry nothing.
     unreachable: Unreachable,
+    links_asked: AskedLinks,
     /// Interfaces of pods that are peers, and our addresses there.
     workloads: Workloads,
     /// The next hops that the kernel was asked about last: of others no way is known.
@@ -202,6 +205,7 @@ impl Daemon {
             ways: Ways::new(),
             asked: BTreeSet::new(),
             unreachable: Unreachable::default(),
+            links_asked: AskedLinks::default(),
             workloads: Workloads::default(),
             routes: RoutePlan::default(),
             failed_places: BTreeSet::new(),

@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 use super::refused::RefusedConnections;
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
-    RouteSnapshot, StationSnapshot, Unreachable,
+    Asked, AttributeSnapshot, Config, DumpCursor, Links, NotAsked, Originated, PeerName,
+    PeerSnapshot, RouteSnapshot, StationSnapshot, Unreachable,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 
@@ -17,6 +17,7 @@ pub(super) enum Command {
     Originate(Prefix, Originated),
     Withdraw(Prefix),
     Unreachable(Unreachable),
+    Links(Links),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
     Refused(oneshot::Sender<RefusedConnections>),
     Stations(oneshot::Sender<Vec<StationSnapshot>>),

@@ -225,6 +225,7 @@ impl Driver {
             Some(Command::Unreachable(unreachable)) => {
                 self.speaker.set_unreachable(now, &unreachable);
             }
+            Some(Command::Links(links)) => self.speaker.set_links(now, &links),
             // Whoever asked may have gone away since; then the answer is not needed.
             Some(Command::Peers(answer)) => drop(answer.send(self.speaker.peers(now))),
             Some(Command::Refused(answer)) => drop(answer.send(self.refused)),

@@ -29,8 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    Asked, AttributeSnapshot, Config, DumpCursor, NotAsked, Originated, PeerName, PeerSnapshot,
-    RouteSnapshot, StationSnapshot, Unreachable,
+    Asked, AttributeSnapshot, Config, DumpCursor, Links, NotAsked, Originated, PeerName,
+    PeerSnapshot, RouteSnapshot, StationSnapshot, Unreachable,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 use command::Command;
@@ -116,6 +116,15 @@ impl Handle {
     /// When the thread has ended.
     pub fn set_unreachable(&self, unreachable: Unreachable) -> Result<(), Stopped> {
         self.send(Command::Unreachable(unreachable))
+    }
+
+    /// Says through which interfaces routers and peers are reached; see
+    /// [`Speaker::set_links`](crate::speaker::Speaker::set_links).
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn set_links(&self, links: Links) -> Result<(), Stopped> {
+        self.send(Command::Links(links))
     }
 
     /// Every peer as it is now.

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 
 use super::attribute::{AttrId, Block};
 use super::best::DEFAULT_LOCAL_PREF;
-use super::filter::{Lookup, Operation, Source, Subject};
+use super::filter::{Link, Lookup, Operation, Source, Subject};
 use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
@@ -145,7 +145,7 @@ impl Policy {
         let subject = Subject {
             prefix: told,
             source: if source == LOCAL { Source::Local } else { Source::RemotePeers },
-            interface: neighbor.interface.as_deref(),
+            link: if source == LOCAL { Link::Ours } else { rib.links.of_path(neighbor, block) },
             peer_kind: self.codec.peer,
             attributes: block,
         };

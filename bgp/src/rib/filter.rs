@@ -42,8 +42,9 @@ pub struct Rule {
     pub prefix: Option<PrefixMatch>,
     /// Only routes of this origin.
     pub source: Option<Source>,
-    /// Only routes heard on a link with this name. Known of peers with an interface; no other
-    /// route matches.
+    /// Only routes through an interface with this name, in which `*` stands for any letters: on
+    /// import that to the peer, on export that to the next hop. Our own routes match none. One whose
+    /// interface is not known (yet) is matched by rules that reject, and by no others.
     pub interface: Option<Arc<str>>,
     /// Only routes that carry this community.
     pub community: Option<AnyCommunity>,
@@ -149,12 +150,23 @@ pub(crate) const fn local_pref_of_priority(priority: u32) -> u32 {
     PRIORITY_ZERO.saturating_sub(priority)
 }
 
+/// The interface through which a route goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link<'a> {
+    /// It is our own.
+    Ours,
+    /// There is one, and nobody has said which.
+    Unknown,
+    /// The one with this name.
+    Known(&'a str),
+}
+
 /// A route as a filter sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) prefix: Prefix,
     pub(crate) source: Source,
-    pub(crate) interface: Option<&'a str>,
+    pub(crate) link: Link<'a>,
     pub(crate) peer_kind: PeerKind,
     pub(crate) attributes: Block<'a>,
 }
@@ -183,7 +195,7 @@ impl Rule {
             && self.prefix.as_ref().is_none_or(|condition| condition.matches(subject.prefix))
             && self.source.is_none_or(|source| source == subject.source)
             && self.peer_kind.is_none_or(|kind| kind == subject.peer_kind)
-            && self.interface.as_deref().is_none_or(|name| Some(name) == subject.interface)
+            && self.interface.as_deref().is_none_or(|name| self.goes_by(name, subject.link))
             && self.priority.is_none_or(|priority| {
                 attributes.summary.local_pref == Some(local_pref_of_priority(priority))
             })
@@ -192,6 +204,27 @@ impl Rule {
                 AnyCommunity::Large(community) => attributes.has_large_community(community),
             })
             && attributes.as_path_begins_with(&self.as_path_prefix)
+    }
+}
+
+impl Rule {
+    fn goes_by(&self, pattern: &str, link: Link<'_>) -> bool {
+        match link {
+            Link::Ours => false,
+            Link::Unknown => self.action == Action::Reject,
+            Link::Known(name) => fits(pattern.as_bytes(), name.as_bytes()),
+        }
+    }
+}
+
+/// Whether a name fits a pattern in which `*` stands for any letters.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => name.is_empty(),
+        Some((b'*', rest)) => (0..=name.len()).any(|skipped| fits(rest, &name[skipped..])),
+        Some((letter, rest)) => {
+            name.split_first().is_some_and(|(first, name)| first == letter && fits(rest, name))
+        }
     }
 }
 
@@ -245,7 +278,7 @@ mod tests {
     pub(super) fn subject(prefix: Prefix, raw: &[u8]) -> Subject<'_> {
         let attributes = Block::made(None, raw);
         let peer_kind = PeerKind::External;
-        Subject { prefix, source: Source::RemotePeers, interface: None, peer_kind, attributes }
+        Subject { prefix, source: Source::RemotePeers, link: Link::Unknown, peer_kind, attributes }
     }
 
     pub(super) fn raw(operations: &[Operation]) -> Vec<u8> {
@@ -296,7 +329,6 @@ mod tests {
             (Rule { source: Some(Source::Local), ..any() }, false),
             (Rule { source: Some(Source::RemotePeers), ..any() }, true),
             (Rule { peer_kind: Some(PeerKind::Internal), ..any() }, false),
-            (Rule { interface: Some("eth0".into()), ..any() }, false),
             (Rule { priority: Some(1024), ..any() }, true),
             (Rule { priority: Some(1025), ..any() }, false),
             (Rule { as_path_prefix: vec![65001], ..any() }, true),
@@ -309,6 +341,33 @@ mod tests {
         ];
         for (rule, expected) in cases {
             assert_eq!(rule.matches(subject(prefix("10.0.0.0/8"), &raw)), expected, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn an_interface_matches_by_pattern_and_one_that_nobody_knows_rejects() {
+        let raw = raw(&[]);
+        let by = |action: &Action, pattern: &str, link| {
+            let rule = Rule { interface: Some(pattern.into()), ..Rule::any(action.clone()) };
+            rule.matches(Subject { link, ..subject(prefix("10.0.0.0/8"), &raw) })
+        };
+        let accept = Action::Accept(Vec::new());
+        for (pattern, name, expected) in [
+            ("eth0", "eth0", true),
+            ("eth0", "eth01", false),
+            ("eth*", "eth01", true),
+            ("*", "eth0", true),
+            ("e*0*1", "eth0.41", true),
+            ("e*0*1", "eth0.42", false),
+            ("eth0*", "eth", false),
+        ] {
+            assert_eq!(by(&accept, pattern, Link::Known(name)), expected, "{pattern} {name}");
+            assert_eq!(by(&Action::Reject, pattern, Link::Known(name)), expected);
+        }
+        assert!(by(&Action::Reject, "eth0", Link::Unknown));
+        assert!(!by(&accept, "eth0", Link::Unknown));
+        for action in [accept, Action::Reject] {
+            assert!(!by(&action, "*", Link::Ours));
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::rib::attribute::{AttrId, AttributeStore, Block};
 use crate::rib::best::Ineligible;
 use crate::rib::filter::{Operation, Source, Subject};
+use crate::rib::links::LinkTable;
 use crate::rib::path::{LOCAL, PathId, PeerIndex};
 use crate::rib::{Neighbor, Rib};
 use crate::wire::{Edit, Marks, PeerKind, Prefix, Rewrite, Summary, iana};
@@ -40,10 +41,11 @@ impl Import {
         if let Some(why) = self.barred {
             return Err(why);
         }
-        let Rib { neighbors, attributes, .. } = rib;
+        let Rib { neighbors, attributes, links, .. } = rib;
         let neighbor = &neighbors[usize::from(self.peer.0)];
         let block = attributes.get(self.received);
-        let Some(operations) = neighbor.import.evaluate(subject(neighbor, prefix, block)) else {
+        let Some(operations) = neighbor.import.evaluate(subject(neighbor, links, prefix, block))
+        else {
             return Err(Ineligible::Filtered);
         };
         // RFC 8326 §4: a path that is about to go away is the last one to choose.
@@ -129,13 +131,14 @@ pub(crate) fn rewritten(attributes: &mut AttributeStore, id: AttrId, rewrite: &R
 /// A path of a peer as its import filter sees it.
 pub(crate) fn subject<'a>(
     neighbor: &'a Neighbor,
+    links: &'a LinkTable,
     prefix: Prefix,
     attributes: Block<'a>,
 ) -> Subject<'a> {
     Subject {
         prefix,
         source: Source::RemotePeers,
-        interface: neighbor.interface.as_deref(),
+        link: links.to_peer(neighbor),
         peer_kind: neighbor.kind,
         attributes,
     }

@@ -17,6 +17,7 @@ pub mod filter;
 pub(crate) mod group;
 pub(crate) mod import;
 mod index;
+pub(crate) mod links;
 pub(crate) mod path;
 pub(crate) mod prefix;
 pub(crate) mod queue;
@@ -33,6 +34,7 @@ use crate::wire::{Family, FamilySet, Marks, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
 use best::{Contender, Ineligible, Limits, Outcome, Source};
 use filter::Lookup;
+use links::LinkTable;
 use path::{LOCAL, Path, PathId, Paths, PeerIndex, Standing};
 use prefix::{PrefixId, Prefixes};
 use queue::PrefixQueue;
@@ -84,6 +86,8 @@ pub(crate) struct Rib {
     pub(crate) best_changed: PrefixQueue,
     /// What the node cannot reach.
     obstacles: Obstacles,
+    /// Through which interface what can be reached is.
+    pub(crate) links: LinkTable,
     /// Any change of a path counts as one of the best: some peers are told several.
     pub(crate) every_path_counts: bool,
     /// Prefixes whose next hops changed since they were last taken out, if anybody does.
@@ -114,6 +118,7 @@ impl Rib {
             deferred: FamilySet::EMPTY,
             best_changed: PrefixQueue::default(),
             obstacles: Obstacles::default(),
+            links: LinkTable::default(),
             every_path_counts: false,
             hops_changed: PrefixQueue::default(),
             watch: Watch::default(),

@@ -14,6 +14,7 @@ use crate::rib::best::Limits;
 use crate::rib::filter::Filter;
 use crate::rib::group::Groups;
 use crate::rib::import;
+use crate::rib::links::Links;
 use crate::rib::path::{LOCAL, PeerIndex};
 use crate::rib::reach::Unreachable;
 use crate::rib::slab::Column;
@@ -126,6 +127,20 @@ impl Speaker {
     pub fn set_unreachable(&mut self, now: Instant, unreachable: &Unreachable) {
         self.clock = now;
         self.rib.set_unreachable(unreachable);
+        self.after(now);
+    }
+
+    /// Says through which interfaces routers and peers are reached. What is not mentioned is not known.
+    /// Filters that ask judge again where that changed.
+    pub fn set_links(&mut self, now: Instant, links: &Links) {
+        self.clock = now;
+        let (peers, prefixes) = self.rib.set_links(links);
+        for peer in peers {
+            if self.rib.neighbor(peer).import.asks_link() {
+                import::reimport(&mut self.rib, peer);
+            }
+        }
+        self.groups.mark_relinked(&prefixes);
         self.after(now);
     }
 

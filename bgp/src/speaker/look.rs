@@ -200,6 +200,7 @@ impl Speaker {
         let neighbor = self.rib.neighbor(peer);
         neighbor.import.decisive(import::subject(
             neighbor,
+            &self.rib.links,
             self.rib.prefixes.prefix(prefix?),
             received,
         ))

@@ -34,6 +34,7 @@ mod snapshot;
 mod up_down;
 
 pub use crate::rib::best::{Ineligible, Step};
+pub use crate::rib::links::Links;
 pub use crate::rib::reach::Unreachable;
 pub use crate::session::State;
 pub use aggregate::Specifics;

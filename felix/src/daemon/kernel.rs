@@ -142,7 +142,7 @@ impl Daemon {
             return None;
         }
         if std::mem::take(&mut self.pending.resolve) {
-            let mut next_hops = self.routes.next_hops();
+            let mut next_hops = self.wanted_ways();
             // No chosen route goes by these, and none will before they are reachable again.
             next_hops.extend(&self.unreachable.next_hops);
             if !next_hops.is_empty() {
@@ -215,6 +215,7 @@ impl Daemon {
                     let places = self.routes.follow_ways(&self.ways);
                     self.pending.routes_at(places);
                 }
+                self.tell_links();
                 self.tell_unreachable(&asked, dark);
             }
             Some(Done::Adopted(failures)) => {

@@ -98,7 +98,10 @@ impl Daemon {
         asked: &BTreeSet<IpAddr>,
         interfaces: BTreeSet<Arc<str>>,
     ) {
-        let lost = self.routes.unreachable(asked, &self.ways);
+        // Of peers the way is asked for, too; they need not be next hops.
+        let mut next_hops = self.routes.next_hops();
+        next_hops.extend(&self.unreachable.next_hops);
+        let lost = self.routes.unreachable(&(asked & &next_hops), &self.ways);
         let next_hops: BTreeSet<IpAddr> = lost.into_iter().take(UNREACHABLE_MAX).collect();
         let unreachable = Unreachable { next_hops, interfaces };
         if self.unreachable == unreachable {
@@ -136,6 +139,7 @@ impl Daemon {
         });
         self.about = about;
         self.set_speaker_log(log);
+        config.iter().for_each(|config| self.follow_filters(config));
         if self.writer.is_some() {
             let places = self.routes.follow_peering(routing, &self.ways);
             self.pending.routes_at(places);
@@ -155,6 +159,7 @@ impl Daemon {
         match self.speaker.configure(config) {
             Ok(()) => {
                 self.failures.remove("speaker");
+                self.tell_links();
             }
             Err(problem) => {
                 error!(%problem, "the speaker cannot be started");

@@ -87,8 +87,7 @@ impl Daemon {
 
     /// Has the kernel asked about next hops that were not asked about yet.
     pub(super) fn find_ways(&mut self) {
-        let next_hops = self.routes.next_hops();
-        if !next_hops.is_subset(&self.asked) {
+        if !self.wanted_ways().is_subset(&self.asked) {
             self.pending.resolve();
         }
     }

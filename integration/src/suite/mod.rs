@@ -75,6 +75,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::TERMS,
         interop::FABRIC,
         interop::UNNUMBERED,
+        interop::INTERFACES,
         interop::WORKLOAD,
         interop::CLOS,
         hostile::TESTS,

@@ -24,6 +24,7 @@ struct Ready {
     filter: Filter,
     hash: u64,
     index: Option<Index>,
+    asks_link: bool,
 }
 
 #[derive(Debug)]
@@ -40,7 +41,8 @@ impl From<&Filter> for Lookup {
     fn from(filter: &Filter) -> Self {
         let index = (filter.rules.len() >= WORTH_AN_INDEX).then(|| Index::new(&filter.rules));
         let hash = FixedState::with_seed(0).hash_one(filter);
-        Self(Arc::new(Ready { filter: filter.clone(), hash, index }))
+        let asks_link = filter.rules.iter().any(|rule| rule.interface.is_some());
+        Self(Arc::new(Ready { filter: filter.clone(), hash, index, asks_link }))
     }
 }
 
@@ -63,6 +65,11 @@ impl Lookup {
     /// Whether this is that filter made ready.
     pub(crate) fn is_of(&self, filter: &Filter) -> bool {
         self.0.filter == *filter
+    }
+
+    /// Whether a rule asks for the interface.
+    pub(crate) fn asks_link(&self) -> bool {
+        self.0.asks_link
     }
 
     /// The operations to apply, or `None` when the route does not pass.

@@ -70,6 +70,14 @@ impl Groups {
         self.groups.values_mut().for_each(|group| group.pending.push(prefix));
     }
 
+    /// Notes that these go by other interfaces, for whoever asks by which.
+    pub(crate) fn mark_relinked(&mut self, prefixes: &[PrefixId]) {
+        let asking = self.groups.values_mut().filter(|group| group.policy.filter.asks_link());
+        for group in asking {
+            prefixes.iter().for_each(|prefix| group.pending.push(*prefix));
+        }
+    }
+
     /// Gives a peer another policy: it is told what differs.
     pub(crate) fn change_policy(&mut self, rib: &mut Rib, peer: PeerIndex, policy: Policy) {
         let Some((_, group)) = self.group_of(peer) else { return };

@@ -1,6 +1,8 @@
 use super::*;
 use crate::rib::best::Ineligible;
-use crate::rib::filter::{Action, AnyCommunity, MatchOperator, Operation, PrefixMatch, Rule};
+use crate::rib::filter::{
+    Action, AnyCommunity, Filter, MatchOperator, Operation, Otherwise, PrefixMatch, Rule,
+};
 use crate::speaker::{Chosen, Unreachable, Verdict};
 use crate::wire::Community;
 
@@ -151,6 +153,41 @@ fn the_same_configuration_again_changes_nothing() {
     assert_eq!(sim.node(1).speaker.peers(sim.now())[0].sent.update, sent.update);
     sim.run_until_quiet();
     assert_eq!((sim.node(2).route_events, flaps(&sim)), (events, 0));
+}
+
+#[test]
+fn filters_follow_the_interface_through_which_a_route_goes() {
+    // 1 tells 2 what goes through eth1 alone; 2 takes from 1 what comes through eth0 alone.
+    let through = |interface: &str| Filter {
+        rules: vec![Rule {
+            interface: Some(interface.into()),
+            ..Rule::any(Action::Accept(Vec::new()))
+        }],
+        otherwise: Otherwise::Reject,
+    };
+    let mut configs = line();
+    configs[1].peers.get_mut(&name(2)).unwrap().export = through("eth1");
+    configs[2].peers.get_mut(&name(1)).unwrap().import = through("eth0");
+    let mut sim = network(1, configs);
+    let set = |sim: &mut Simulation, node: usize, router: usize, interface: &str| {
+        let links = [(address(router), interface.into())].into();
+        sim.with(node, |speaker, now| speaker.set_links(now, &links));
+        sim.run_until_quiet();
+    };
+    let heard = own(0).to_string();
+    assert!(!routes(&sim, 2).contains_key(&heard), "nobody has said through which");
+    set(&mut sim, 1, 0, "eth1");
+    assert!(!routes(&sim, 2).contains_key(&heard), "told, but heard through another");
+    set(&mut sim, 2, 1, "eth0");
+    assert_eq!(routes(&sim, 2)[&heard], ["10.0.0.2"]);
+    assert!(!routes(&sim, 2).contains_key(&own(1).to_string()), "what is our own goes nowhere");
+    set(&mut sim, 1, 0, "eth2");
+    assert!(!routes(&sim, 2).contains_key(&heard), "taken back");
+    set(&mut sim, 1, 0, "eth1");
+    assert_eq!(routes(&sim, 2)[&heard], ["10.0.0.2"]);
+    set(&mut sim, 2, 1, "eth1");
+    assert!(!routes(&sim, 2).contains_key(&heard));
+    assert_eq!(flaps(&sim), 0);
 }
 
 #[test]

@@ -170,22 +170,8 @@ impl Reader<'_> {
     }
 
     /// Our own routes have the normal priority, and do not carry it.
-    fn add(&mut self, mut rule: FilterRule, of: (Way, Family), origin: String, out: &mut List) {
+    fn add(&mut self, rule: FilterRule, of: (Way, Family), origin: String, out: &mut List) {
         let (way, family) = of;
-        if rule.interface.take().is_some() {
-            // Through which link a route will go is the kernel's to decide, after all filters.
-            let field =
-                format!("{}.interface", origin.replacen(&format!("{} ", self.key), "spec.", 1));
-            let (message, accepts) = match rule.action {
-                FilterAction::Accept(_) => ("the rule accepts nothing", true),
-                FilterAction::Reject => ("the rule rejects on every interface", false),
-            };
-            let message = format!("the outgoing interface is not known to filters; {message}");
-            self.problems.push(Problem::new(&self.key, field, message));
-            if accepts {
-                return;
-            }
-        }
         let normal = rule.priority == Some(self.settings.normal_priority(family));
         if way == Way::Export && normal && rule.source.is_none() {
             let own =

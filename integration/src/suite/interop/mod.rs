@@ -7,6 +7,7 @@ mod as_rules;
 mod clos;
 mod exchange;
 mod fabric;
+mod interfaces;
 mod limits;
 mod long_lived;
 mod matrix;
@@ -46,6 +47,7 @@ pub(super) const ROLES: &[Test] = roles::TESTS;
 pub(super) const TERMS: &[Test] = terms::TESTS;
 pub(super) const FABRIC: &[Test] = fabric::TESTS;
 pub(super) const UNNUMBERED: &[Test] = unnumbered::TESTS;
+pub(super) const INTERFACES: &[Test] = interfaces::TESTS;
 pub(super) const WORKLOAD: &[Test] = workload::TESTS;
 
 /// What a speaker cannot do, besides the cases of [`matrix`]: the tests, what they are about, and who
