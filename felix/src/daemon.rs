@@ -17,6 +17,7 @@ mod news;
 mod peering;
 mod pending;
 mod planning;
+mod services;
 mod statuses;
 mod waiters;
 mod writer;
@@ -49,6 +50,7 @@ use links::AskedLinks;
 use news::News;
 use peering::Speaker;
 use pending::Pending;
+use services::Demand;
 use statuses::Statuses;
 use waiters::Waiters;
 use writer::Writer;
@@ -96,6 +98,8 @@ pub struct Doors {
     pub health: watch::Receiver<Health>,
     /// Names of the Secrets that the daemon wants to know.
     pub secrets: watch::Receiver<BTreeSet<String>>,
+    /// Whether the daemon wants to know Services.
+    pub services: watch::Receiver<bool>,
     /// What happens to sessions and routes; subscribe to hear it.
     pub events: broadcast::Sender<bgp::Event>,
 }
@@ -148,6 +152,7 @@ pub struct Daemon {
     about: Abouts,
     /// The Secrets that the datastore is asked for.
     secrets: watch::Sender<BTreeSet<String>>,
+    services: Demand,
     speaker_log: Option<LogLevel>,
     set_log: SetLog,
     news: News,
@@ -191,6 +196,7 @@ impl Daemon {
             missing: vec!["the daemon is starting".to_owned()],
         });
         let (secrets, secret_names) = watch::channel(BTreeSet::new());
+        let (services_wanted, services) = watch::channel(false);
         let arrival = match config.datastore {
             DatastoreKind::Kubernetes => Arrival::OnDemand,
             DatastoreKind::Directory(_) => Arrival::WithTheRest,
@@ -199,7 +205,9 @@ impl Daemon {
         let news = News::default();
         let events = news.sender();
         let daemon = Self {
-            world: world.with_secrets(config.secret_namespace.clone(), arrival),
+            world: world
+                .with_secrets(config.secret_namespace.clone(), arrival)
+                .with_services(arrival),
             phase: Phase::Starting,
             ruleset: Ruleset::default(),
             ways: Ways::new(),
@@ -223,6 +231,7 @@ impl Daemon {
             speaker: Speaker::default(),
             about: Abouts::default(),
             secrets,
+            services: Demand::new(services_wanted),
             speaker_log: None,
             set_log: parts.set_log,
             news,
@@ -240,7 +249,9 @@ impl Daemon {
             kernel: parts.kernel,
             config,
         };
-        Ok((daemon, Doors { requests: sender, health: watcher, secrets: secret_names, events }))
+        let doors =
+            Doors { requests: sender, health: watcher, secrets: secret_names, services, events };
+        Ok((daemon, doors))
     }
 
     /// Where records of attached pods are.
@@ -306,7 +317,10 @@ impl Daemon {
                     }
                     self.world.apply(Event::Problems { origin, problems });
                 }
-                event @ (Event::Put(_) | Event::Delete(_)) => self.world.apply(event),
+                event @ (Event::Put(_)
+                | Event::Delete(_)
+                | Event::Listed(_)
+                | Event::Unfollowed(_)) => self.world.apply(event),
             }
         }
     }

@@ -5,6 +5,7 @@
 pub mod node;
 mod pods;
 mod secrets;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,7 @@ use ocicat_policy::{Direction, Index, PodKey, Policy, PolicyKey, Tier, k8s};
 pub use node::{DRAIN, Node};
 pub use pods::pod_key;
 pub use secrets::{Arrival, DEFAULT_NAMESPACE as DEFAULT_SECRET_NAMESPACE, Known};
+pub use services::{Endpoints, Service, Traffic};
 
 use crate::datastore::calico::status::CalicoNodeStatus;
 use crate::datastore::calico::{
@@ -42,6 +44,7 @@ pub struct World {
     /// Wishes to see our own node's state, by name. Those for other nodes are not kept.
     pub node_statuses: BTreeMap<String, CalicoNodeStatus>,
     secrets: secrets::Secrets,
+    services: services::Services,
     own_pods: BTreeMap<PodKey, pods::OwnPod>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     problems: BTreeMap<String, Vec<Problem>>,
@@ -98,6 +101,7 @@ impl World {
             ip_pools: BTreeMap::new(),
             node_statuses: BTreeMap::new(),
             secrets: secrets::Secrets::default(),
+            services: services::Services::default(),
             own_pods: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -126,6 +130,8 @@ impl World {
             Event::Put(object) => self.put(*object),
             Event::Delete(key) => self.delete(&key),
             Event::Problems { origin, problems } => self.set_problems(origin, problems),
+            Event::Listed(kind) => self.dirty.peering |= self.services.list(kind),
+            Event::Unfollowed(kind) => self.services.forget(kind),
             Event::Synced => {}
         }
     }
@@ -168,6 +174,8 @@ impl World {
                 self.node_statuses.insert(key.name, object);
             }
             Object::CalicoNodeStatus(_) => self.forget_node_status(&key.name),
+            Object::Service(object) => self.put_service(&object),
+            Object::EndpointSlice(object) => self.put_endpoint_slice(&object),
             Object::Secret(secret) => self.dirty.peering |= self.secrets.put(secret),
         }
     }
@@ -197,6 +205,8 @@ impl World {
                 self.dirty.peering |= there;
             }
             Kind::CalicoNodeStatus => self.forget_node_status(name),
+            Kind::Service => self.delete_service(key),
+            Kind::EndpointSlice => self.delete_endpoint_slice(key),
             Kind::Secret => self.dirty.peering |= self.secrets.delete(key),
         }
     }

@@ -100,6 +100,8 @@ impl ApiServer {
             "--disable-admission-plugins=ServiceAccount",
             "--feature-gates=IPv6DualStack=true",
             "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112",
+            // It would hide version v1, see `k8s/endpointslices.yaml`.
+            "--runtime-config=discovery.k8s.io/v1beta1=false",
             "--endpoint-reconciler-type=none",
             "--profiling=false",
         ]);

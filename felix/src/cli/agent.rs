@@ -73,7 +73,7 @@ async fn live(config: AgentConfig, set_log: SetLog) -> anyhow::Result<()> {
     };
     let parts = Parts { dataplane, kernel, metrics: metrics.clone(), set_log, status_writer };
     let (daemon, doors) = Daemon::new(config.clone(), parts)?;
-    let secrets = doors.secrets.clone();
+    let (secrets, services) = (doors.secrets.clone(), doors.services.clone());
     tokio::spawn(socket::serve(listener, SocketDoors::from(&doors)));
     tokio::spawn(http::serve(http_listener, doors, metrics));
     let stop = stop_on_signal()?;
@@ -85,6 +85,7 @@ async fn live(config: AgentConfig, set_log: SetLog) -> anyhow::Result<()> {
                 node: config.node.clone(),
                 namespace: config.secret_namespace.clone(),
                 secrets,
+                services,
                 statuses,
             };
             daemon.run(Kubernetes::connect(kubeconfig, interest).await?, stop).await;

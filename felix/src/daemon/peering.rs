@@ -138,6 +138,7 @@ impl Daemon {
             changed
         });
         self.about = about;
+        self.follow_services();
         self.set_speaker_log(log);
         config.iter().for_each(|config| self.follow_filters(config));
         if self.writer.is_some() {

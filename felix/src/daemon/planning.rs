@@ -11,7 +11,8 @@ impl Daemon {
     /// Plans what became dirty, and has it applied.
     pub(super) fn advance(&mut self) {
         if self.phase == Phase::Starting {
-            if !self.datastore_synced || (self.writer.is_some() && self.mirror.is_none()) {
+            let unread = self.writer.is_some() && self.mirror.is_none();
+            if !self.datastore_synced || unread || self.awaits_services() {
                 self.advance_writer();
                 return;
             }

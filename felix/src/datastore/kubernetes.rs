@@ -3,9 +3,10 @@
 //! One task a kind. A kind that the server does not have is reported once and looked for again now and then: a cluster
 //! without Calico's CRDs is a normal one. A watch that breaks is taken up where it was; what was deleted meanwhile is
 //! found out when that is no longer possible and a new list is complete. Of Secrets those alone are watched, each by its
-//! name, that the daemon asks for.
+//! name, that the daemon asks for; Services and their endpoints only while it asks.
 
 mod secrets;
+mod services;
 mod status;
 mod told;
 mod watch;
@@ -68,6 +69,8 @@ pub struct Interest {
     pub namespace: String,
     /// The names of these Secrets.
     pub secrets: state::Receiver<BTreeSet<String>>,
+    /// Whether Services and their endpoints have to be known.
+    pub services: state::Receiver<bool>,
     /// The statuses that it has written.
     pub statuses: mpsc::Receiver<StatusWrite>,
 }
@@ -85,7 +88,7 @@ impl Kubernetes {
         kubeconfig: Option<&Path>,
         interest: Interest,
     ) -> Result<Self, ConnectError> {
-        let Interest { node, namespace, secrets, statuses } = interest;
+        let Interest { node, namespace, secrets, services, statuses } = interest;
         let client = client(&configuration(kubeconfig).await?)?;
         let (sender, messages) = mpsc::channel(1024);
         let reachable = Arc::new(Notify::new());
@@ -98,14 +101,16 @@ impl Kubernetes {
             tokio::spawn(Watch::new(scope, &client, sender.clone(), Arc::clone(&reachable)).run());
         }
         tokio::spawn(status::write(client.clone(), statuses));
+        let (to, reached) = (sender.clone(), Arc::clone(&reachable));
+        tokio::spawn(services::follow(client.clone(), to, reached, services));
         tokio::spawn(Secrets::new(namespace, client, sender, reachable).follow(secrets));
         Ok(Self { messages, waiting: kinds().collect() })
     }
 }
 
-/// The kinds that are watched as a whole. Nobody but the API server's administrators reads all Secrets.
+/// The kinds that are watched always and as a whole. Nobody but the API server's administrators reads all Secrets.
 fn kinds() -> impl Iterator<Item = Kind> {
-    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret)
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret && !services::KINDS.contains(kind))
 }
 
 async fn configuration(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
@@ -147,6 +152,9 @@ impl Datastore for Kubernetes {
             match self.messages.recv().await? {
                 Message::Events(events) if events.is_empty() => {}
                 Message::Events(events) => return Some(events),
+                Message::Listed(kind) if services::KINDS.contains(&kind) => {
+                    return Some(vec![Event::Listed(kind)]);
+                }
                 Message::Listed(kind) => {
                     if self.waiting.remove(&kind) && self.waiting.is_empty() {
                         return Some(vec![Event::Synced]);

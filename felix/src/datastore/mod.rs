@@ -28,6 +28,10 @@ pub enum Event {
         /// What is wrong.
         problems: Vec<Problem>,
     },
+    /// All objects of a kind that is followed on demand have been told.
+    Listed(Kind),
+    /// A kind that is followed on demand is not any more: nothing of it is known.
+    Unfollowed(Kind),
     /// Everything that was there at the start has been told.
     Synced,
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -33,13 +34,17 @@ pub enum Kind {
     IpPool,
     /// `projectcalico.org/v3` CalicoNodeStatus.
     CalicoNodeStatus,
+    /// `v1` Service.
+    Service,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
     /// `v1` Secret, in which passwords of peers are.
     Secret,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Node,
         Self::Namespace,
         Self::Pod,
@@ -49,6 +54,8 @@ impl Kind {
         Self::BgpFilter,
         Self::IpPool,
         Self::CalicoNodeStatus,
+        Self::Service,
+        Self::EndpointSlice,
         Self::Secret,
     ];
 
@@ -64,6 +71,8 @@ impl Kind {
             Self::BgpFilter => "BGPFilter",
             Self::IpPool => "IPPool",
             Self::CalicoNodeStatus => "CalicoNodeStatus",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
         }
     }
@@ -71,7 +80,8 @@ impl Kind {
     /// `apiVersion` as in YAML.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Node | Self::Namespace | Self::Pod | Self::Secret => "v1",
+            Self::Node | Self::Namespace | Self::Pod | Self::Service | Self::Secret => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::NetworkPolicy => "networking.k8s.io/v1",
             Self::BgpConfiguration
             | Self::BgpPeer
@@ -84,7 +94,11 @@ impl Kind {
     /// Whether objects of the kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
         match self {
-            Self::Pod | Self::NetworkPolicy | Self::Secret => true,
+            Self::Pod
+            | Self::NetworkPolicy
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::Secret => true,
             Self::Node
             | Self::Namespace
             | Self::BgpConfiguration
@@ -156,6 +170,10 @@ pub enum Object {
     IpPool(Resource<IpPoolSpec>),
     /// A wish to see a node's state.
     CalicoNodeStatus(CalicoNodeStatus),
+    /// A Service.
+    Service(Service),
+    /// Endpoints of a Service.
+    EndpointSlice(EndpointSlice),
     /// Passwords.
     Secret(Secret),
 }
@@ -206,6 +224,8 @@ impl Object {
             Self::BgpFilter(o) => (Kind::BgpFilter, &o.metadata),
             Self::IpPool(o) => (Kind::IpPool, &o.metadata),
             Self::CalicoNodeStatus(o) => (Kind::CalicoNodeStatus, &o.metadata),
+            Self::Service(o) => (Kind::Service, &o.metadata),
+            Self::EndpointSlice(o) => (Kind::EndpointSlice, &o.metadata),
         };
         let name = meta.name.clone().unwrap_or_default();
         let namespace =
@@ -236,6 +256,8 @@ impl Object {
             Kind::CalicoNodeStatus => {
                 typed(document, &key, &mut problems).map(Self::CalicoNodeStatus)
             }
+            Kind::Service => typed(document, &key, &mut problems).map(Self::Service),
+            Kind::EndpointSlice => typed(document, &key, &mut problems).map(Self::EndpointSlice),
             Kind::Secret => match Secret::read(document, &key.namespace, &key.name) {
                 Some(secret) => Ok(Self::Secret(secret)),
                 None => Err(Problem::new(&key, "data", "cannot be read")),

@@ -14,6 +14,7 @@ mod filter;
 mod log;
 mod password;
 mod peer;
+mod services;
 mod settings;
 mod tcp_ao;
 mod workload;
@@ -191,7 +192,12 @@ impl Pair {
     }
 }
 
-/// What we tell the world: the ranges of our pods, unless their pool is not to be told.
+/// Whether what we tell depends on Services.
+pub fn asks_for_services(world: &World) -> bool {
+    Settings::read(world, &mut Vec::new()).services.are_any()
+}
+
+/// What we tell the world: the ranges of our pods, unless their pool is not to be told, and of Services what is asked for.
 fn originated(
     world: &World,
     own: &Node,
@@ -204,7 +210,8 @@ fn originated(
         .filter_map(|pool| pool.cidr.parse().ok())
         .collect();
     let told = own.pod_cidrs.iter().filter(|cidr| !hidden.iter().any(|pool| pool.contains(*cidr)));
-    told.map(|cidr| (ocicat_bgp::wire::Prefix::from(*cidr), settings.originated(*cidr))).collect()
+    let told = told.copied().chain(settings.services.told(world, own));
+    told.map(|cidr| (ocicat_bgp::wire::Prefix::from(cidr), settings.originated(cidr))).collect()
 }
 
 /// The pools whose routes somebody else is to program. Pools with VXLAN are not a matter of BGP.

@@ -1,6 +1,7 @@
 //! The agent on a real Kubernetes API server, with the rights that `manifests/rbac.yaml` gives it.
 
 mod node_status;
+mod services;
 
 use std::net::SocketAddr;
 use std::thread;
@@ -42,6 +43,11 @@ pub(super) const TESTS: &[Test] = &[
     Test::new(
         "kubernetes: a CalicoNodeStatus is written by its node's agent, and only when there is news",
         node_status::written,
+    )
+    .limit(240),
+    Test::new(
+        "kubernetes: Services are told while asked for, as endpoints come and go, and through a restart",
+        services::told,
     )
     .limit(240),
 ];

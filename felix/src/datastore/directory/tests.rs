@@ -47,6 +47,7 @@ fn describe(event: &Event) -> String {
             format!("{origin} has {problems:?}")
         }
         Event::Synced => "synced".to_owned(),
+        Event::Listed(_) | Event::Unfollowed(_) => format!("{event:?}"),
     }
 }
 

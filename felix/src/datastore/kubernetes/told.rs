@@ -68,7 +68,12 @@ impl Told {
     /// newer server has more.
     fn relevant(&self, problems: Vec<Problem>) -> Vec<Problem> {
         match self.kind {
-            Kind::Node | Kind::Namespace | Kind::Pod | Kind::Secret => Vec::new(),
+            Kind::Node
+            | Kind::Namespace
+            | Kind::Pod
+            | Kind::Service
+            | Kind::EndpointSlice
+            | Kind::Secret => Vec::new(),
             Kind::NetworkPolicy
             | Kind::BgpConfiguration
             | Kind::BgpPeer
@@ -123,7 +128,7 @@ mod tests {
                 [] => format!("{origin} is well"),
                 problems => problems.iter().map(ToString::to_string).collect(),
             },
-            Event::Synced => "synced".to_owned(),
+            Event::Synced | Event::Listed(_) | Event::Unfollowed(_) => format!("{event:?}"),
         };
         events.iter().map(line).collect()
     }

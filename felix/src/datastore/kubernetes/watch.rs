@@ -64,7 +64,7 @@ impl Scope {
     }
 
     /// Who reports that the watch fails.
-    fn origin(&self) -> String {
+    pub(super) fn origin(&self) -> String {
         match self.key() {
             None => format!("watch of {}", self.kind().name()),
             Some(key) => format!("watch of {key}"),

@@ -12,7 +12,7 @@ use ocicat_bgp::wire::Family;
 use super::annotations::{self, PeerKnobs, SpeakerKnobs};
 use super::peer::multihop;
 use super::workload::{self, Workloads, is_on_link};
-use super::{LogLevel, RESTART_IS_OFF, filter, restart_time};
+use super::{LogLevel, RESTART_IS_OFF, filter, restart_time, services};
 use crate::datastore::calico::{self, BgpConfigurationSpec, BindMode, ProgramClusterRoutes};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
@@ -42,6 +42,8 @@ pub(super) struct Settings {
     priorities: [Option<u32>; 2],
     pub(super) program: Option<ProgramClusterRoutes>,
     pub(super) log: Option<LogLevel>,
+    /// The ranges of Services that are told.
+    pub(super) services: services::Ranges,
     /// The node's addresses towards pods that are peers.
     pub(super) workload_addresses: BTreeSet<IpAddr>,
 }
@@ -56,7 +58,6 @@ impl Settings {
         let (mut knobs, mut speaker) = (PeerKnobs::default(), SpeakerKnobs::default());
         for (name, object) in [("default", default), (name_of_node.as_str(), of_node)] {
             let key = Key::cluster(Kind::BgpConfiguration, name);
-            report_unhonoured(&key, &object.spec, problems);
             let into = (&mut knobs, &mut speaker);
             annotations::of_configuration(&key, &object.annotations, into, problems);
         }
@@ -66,6 +67,8 @@ impl Settings {
         let mesh_restart = reader.mesh_restart(&knobs);
         let log = reader.log();
         let workload_addresses = reader.workload_addresses(world);
+        let specs = (&default.spec, &of_node.spec);
+        let services = services::Ranges::read(specs, &reader.name_of_node, reader.problems);
         let advertised = reader.advertised();
         Self {
             as_number: as_number.and_then(|n| NonZeroU32::new(n.0)).unwrap_or(DEFAULT_AS),
@@ -83,6 +86,7 @@ impl Settings {
             ],
             program: reader.either(|spec| spec.program_cluster_routes),
             log,
+            services,
             workload_addresses,
         }
     }
@@ -277,17 +281,5 @@ fn report_unknown_names(world: &World, problems: &mut Vec<Problem>) {
                 "neither \"default\" nor \"node.\" and a node's name; ignored, as in Calico";
             problems.push(Problem::new(key, "metadata.name", message));
         }
-    }
-}
-
-/// Fields that we accept and do not honour.
-fn report_unhonoured(key: &Key, spec: &BgpConfigurationSpec, problems: &mut Vec<Problem>) {
-    let set = [
-        ("spec.serviceClusterIPs", !spec.service_cluster_ips.is_empty()),
-        ("spec.serviceExternalIPs", !spec.service_external_ips.is_empty()),
-        ("spec.serviceLoadBalancerIPs", !spec.service_load_balancer_ips.is_empty()),
-    ];
-    for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
-        problems.push(Problem::new(key, field, "not honoured by this version"));
     }
 }
