@@ -28,7 +28,7 @@
 //! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | a peer that says that it restarted is waited for, for 15 s |
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown and removal are for good |
 //! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
-//! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive, so not at all with a hold time of zero |
+//! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive, with a hold time of zero every 5 s |
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too; BFD down goes in a hard reset to peers with RFC 8538 |
 //! | unnumbered, dynamic peers | done | `speaker::found`, `net` (discovery) | no RFC; a router is known by its advertisement (4861) or its connection. Of several on one link the first with a session stays |
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |

@@ -51,13 +51,10 @@ fn ao(side: usize, algorithm: AoAlgorithm) -> Signing {
 
 /// The port, and what the kernel said of the key.
 async fn listening(running: &mut Running) -> (u16, Option<String>) {
-    let mut refused = None;
     loop {
         for event in timeout(PATIENCE, running.events.recv()).await.unwrap().unwrap() {
-            if let Event::KeyRefused { error, .. } = event {
-                refused = Some(error);
-            } else if let Event::Listening { local, .. } = event {
-                return (local.port(), refused);
+            if let Event::Listening { local, refused, .. } = event {
+                return (local.port(), refused.into_iter().map(|(_, error)| error).next());
             }
         }
     }

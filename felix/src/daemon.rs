@@ -12,6 +12,7 @@ mod dump;
 mod endpoints;
 mod kernel;
 mod links;
+mod listening;
 mod looking;
 mod news;
 mod peering;
@@ -47,6 +48,7 @@ use crate::problem::Problem;
 use crate::world::{Arrival, World};
 use drain::Drain;
 use links::AskedLinks;
+use listening::Listening;
 use news::News;
 use peering::Speaker;
 use pending::Pending;
@@ -126,6 +128,7 @@ pub struct Daemon {
     /// Next hops to which the kernel has no way, and links that carry nothing.
     unreachable: Unreachable,
     links_asked: AskedLinks,
+    listening: Listening,
     /// Interfaces of pods that are peers, and our addresses there.
     workloads: Workloads,
     /// The next hops that the kernel was asked about last: of others no way is known.
@@ -214,6 +217,7 @@ impl Daemon {
             asked: BTreeSet::new(),
             unreachable: Unreachable::default(),
             links_asked: AskedLinks::default(),
+            listening: Listening::default(),
             workloads: Workloads::default(),
             routes: RoutePlan::default(),
             failed_places: BTreeSet::new(),

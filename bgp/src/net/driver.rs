@@ -446,20 +446,20 @@ impl Driver {
     fn open_listeners(&mut self) {
         for (address, outcome) in self.listeners.retry(&self.speaker.keys(), now()) {
             match outcome {
-                Outcome::Open(local) => {
+                Outcome::Open(local, refused) => {
                     tracing::info!(%local, "listening for BGP");
-                    self.events.push(Event::Listening { address, local });
+                    for (peer, error) in &refused {
+                        tracing::warn!(%address, %peer, %error, "the kernel refuses a key");
+                    }
+                    let text = |(peer, error): (_, io::Error)| (peer, error.to_string());
+                    let refused = refused.into_iter().map(text).collect();
+                    self.events.push(Event::Listening { address, local, refused });
                     self.accept(address);
                 }
                 Outcome::Failed(error) => {
                     tracing::warn!(%address, %error, "cannot listen for BGP");
                     let error = error.to_string();
                     self.events.push(Event::ListenFailed { address, error });
-                }
-                Outcome::KeyRefused(peer, error) => {
-                    tracing::warn!(%address, %peer, %error, "the kernel refuses a key");
-                    let error = error.to_string();
-                    self.events.push(Event::KeyRefused { address, peer, error });
                 }
             }
         }

@@ -40,20 +40,14 @@ pub enum Event {
         address: SocketAddr,
         /// With the real port.
         local: SocketAddr,
+        /// Keys of TCP MD5 or TCP-AO that the kernel does not take, so that peers from there cannot
+        /// connect to us: where they are for, and the system's words.
+        refused: Vec<(Prefix, String)>,
     },
     /// We cannot listen; it will be tried again.
     ListenFailed {
         /// As configured.
         address: SocketAddr,
-        /// The system's words.
-        error: String,
-    },
-    /// The kernel does not take a key of TCP MD5 or TCP-AO, so peers from there cannot connect to us.
-    KeyRefused {
-        /// The listening address.
-        address: SocketAddr,
-        /// Where the key is for.
-        peer: Prefix,
         /// The system's words.
         error: String,
     },

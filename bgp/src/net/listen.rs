@@ -39,12 +39,11 @@ enum Listener {
 /// What became of an address that we want to listen on.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It listens; the port is the real one when port 0 was asked for.
-    Open(SocketAddr),
+    /// It listens; the port is the real one when port 0 was asked for. Connections from where a key
+    /// could not be set will not come through.
+    Open(SocketAddr, Vec<(Prefix, io::Error)>),
     /// It does not, and will be tried again.
     Failed(io::Error),
-    /// A key could not be set; connections from there will not come through.
-    KeyRefused(Prefix, io::Error),
 }
 
 /// An outcome, with the address that was asked for.
@@ -131,13 +130,12 @@ fn open(
     reports: &mut Vec<Report>,
 ) -> io::Result<Listener> {
     let socket = socket::bound(address, presence)?;
-    for (from, key) in &keys {
-        if let Err(error) = socket::set_key(&socket, *from, key) {
-            reports.push((address, Outcome::KeyRefused(*from, error)));
-        }
-    }
+    let refused = |(from, key): (&Prefix, &SigningKey)| {
+        Some((*from, socket::set_key(&socket, *from, key).err()?))
+    };
+    let refused = keys.iter().filter_map(refused).collect();
     let socket = socket::listen(socket)?;
-    reports.push((address, Outcome::Open(socket.local_addr()?)));
+    reports.push((address, Outcome::Open(socket.local_addr()?, refused)));
     Ok(Listener::Open { socket, keys, presence })
 }
 
@@ -172,7 +170,7 @@ mod tests {
             assert!(matches!(reports[..], [(_, Outcome::Failed(_))]), "{reports:?}");
             listeners.configure(&[(address, Presence::Ahead)], &UNSIGNED, now());
             let reports = listeners.retry(&UNSIGNED, now());
-            assert!(matches!(reports[..], [(_, Outcome::Open(_))]), "{reports:?}");
+            assert!(matches!(reports[..], [(_, Outcome::Open(..))]), "{reports:?}");
         }
     }
 
@@ -197,7 +195,7 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         drop(occupant);
         let reports = listeners.retry(&UNSIGNED, now);
-        assert!(matches!(&reports[..], [(_, Outcome::Open(local))] if *local == address));
+        assert!(matches!(&reports[..], [(_, Outcome::Open(local, _))] if *local == address));
         assert_eq!(listeners.deadline(), None);
     }
 
@@ -209,7 +207,7 @@ mod tests {
         let mut listeners = Listeners::default();
         listeners.configure(&[v4, other].map(needed), &UNSIGNED, now);
         let reports = listeners.retry(&UNSIGNED, now);
-        let [(_, Outcome::Open(first)), (_, Outcome::Open(second))] = reports[..] else {
+        let [(_, Outcome::Open(first, _)), (_, Outcome::Open(second, _))] = reports[..] else {
             panic!("{reports:?}")
         };
         listeners.configure(&[other].map(needed), &UNSIGNED, now);
@@ -226,7 +224,7 @@ mod tests {
         let mut listeners = Listeners::default();
         listeners.configure(&[address].map(needed), &UNSIGNED, now);
         let reports = listeners.retry(&UNSIGNED, now);
-        let [(_, Outcome::Open(local))] = reports[..] else { panic!("{reports:?}") };
+        let [(_, Outcome::Open(local, _))] = reports[..] else { panic!("{reports:?}") };
         let mut waiting = TcpStream::connect(local).await.unwrap();
 
         let range = Prefix::new("127.9.0.0".parse().unwrap(), 16).unwrap();
@@ -234,7 +232,7 @@ mod tests {
         let keys = Keys::from([(range, key)]);
         listeners.configure(&[address].map(needed), &keys, now);
         let reports = listeners.retry(&keys, now);
-        assert!(matches!(reports.last(), Some((_, Outcome::Open(_)))), "{reports:?}");
+        assert!(matches!(reports.last(), Some((_, Outcome::Open(..)))), "{reports:?}");
         assert!(listeners.accept(address, &bell, now).is_none());
         let read = waiting.read(&mut [0]).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);

@@ -80,6 +80,10 @@ impl Speaker {
             Timer::Keepalive(index, Direction::Incoming),
             Timer::Keepalive(index, Direction::Outgoing),
         );
+        self.timers.swap(
+            Timer::SendHold(index, Direction::Incoming),
+            Timer::SendHold(index, Direction::Outgoing),
+        );
     }
 
     pub(super) const fn new_conn(&mut self) -> ConnId {
@@ -107,6 +111,7 @@ impl Speaker {
         self.conns.remove(&link.conn);
         self.timers.cancel(Timer::Hold(place.peer, place.direction));
         self.timers.cancel(Timer::Keepalive(place.peer, place.direction));
+        self.timers.cancel(Timer::SendHold(place.peer, place.direction));
         Some(link)
     }
 

@@ -117,6 +117,8 @@ impl Speaker {
         if let Some(interval) = keepalive {
             let wait = self.jitter.of(interval);
             self.timers.set(Timer::Keepalive(at.peer, at.direction), now + wait);
+        } else {
+            self.timers.set(Timer::SendHold(at.peer, at.direction), now + SEND_HOLD_LOOK);
         }
         // RFC 4271 §8.2.2: in OpenSent the hold timer is still that of the OPEN.
         if old == State::OpenSent {
@@ -225,6 +227,11 @@ impl Speaker {
                     self.event(now, at, Event::KeepaliveExpired, None);
                 }
             }
+            Timer::SendHold(peer, direction) => {
+                if !self.send_hold_expired(now, Place { peer, direction }) {
+                    self.timers.set(timer, now + SEND_HOLD_LOOK);
+                }
+            }
             Timer::Restart(peer) => self.restart_time_over(now, peer),
             Timer::Stale(peer) => self.drop_retained(peer),
             Timer::LongLived(peer, family) => self.drop_long_lived(peer, family),
@@ -262,7 +269,7 @@ impl Speaker {
     }
 
     /// RFC 9687 §3: a peer that takes nothing for eight minutes, or twice the hold time, or as long as
-    /// was configured, is lost, however alive it looks. Looked at with every keepalive.
+    /// was configured, is lost, however alive it looks. Looked at with every keepalive, and without keepalives now and then.
     fn send_hold_expired(&mut self, now: Instant, at: Place) -> bool {
         let Some(peer) = self.peers.get_mut(&at.peer) else { return false };
         let waiting = peer.announced_output[at.direction as usize];
@@ -292,6 +299,8 @@ impl Speaker {
 
 /// The least send hold time that is used where none is configured (RFC 9687 §3).
 const SEND_HOLD: Duration = Duration::from_secs(480);
+/// How often that is looked at where a hold time of zero leaves no keepalives to send.
+const SEND_HOLD_LOOK: Duration = Duration::from_secs(5);
 
 /// What we say to a peer that says in Established what does not belong there.
 pub(super) const fn unexpected_in_session() -> Notification {

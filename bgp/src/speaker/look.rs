@@ -150,6 +150,7 @@ impl Speaker {
         for direction in Direction::BOTH {
             names.push((Timer::Hold(peer, direction), "hold"));
             names.push((Timer::Keepalive(peer, direction), "keepalive"));
+            names.push((Timer::SendHold(peer, direction), "send hold, next look"));
         }
         let left = |timer| Some(self.timers.at(timer)?.saturating_duration_since(now));
         names.into_iter().filter_map(|(timer, name)| Some((name, left(timer)?))).collect()

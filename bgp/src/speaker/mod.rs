@@ -125,6 +125,8 @@ enum Timer {
     Hold(PeerIndex, Direction),
     /// KeepaliveTimer.
     Keepalive(PeerIndex, Direction),
+    /// RFC 9687: SendHoldTimer, where no keepalive looks after it.
+    SendHold(PeerIndex, Direction),
     /// RFC 4724 §4.2: how long to wait for the peer to come back.
     Restart(PeerIndex),
     /// RFC 4724 §4.2: how long to wait for the End-of-RIB of a peer that is back.

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use ocicat_bgp::net::{Handle, Stopped};
-use ocicat_bgp::speaker::{NotAsked, PathSnapshot, PeerName, PeerSnapshot, RouteSnapshot, Verdict};
+use ocicat_bgp::speaker::{
+    Dial, NotAsked, PathSnapshot, PeerName, PeerSnapshot, RouteSnapshot, Verdict,
+};
 use ocicat_bgp::wire::{Family, FamilySet, Prefix};
 use ocicat_cni::daemon::RefusalCode;
 use tokio::sync::oneshot;
@@ -37,7 +39,11 @@ impl Daemon {
         let of = |name: &PeerName| {
             let history = self.news.history(name);
             let last_error_seconds = history.and_then(super::news::History::last_error_seconds);
-            let held = self.about.get(name).and_then(|about| about.held.clone());
+            let peer = self.speaker.config().and_then(|config| config.peers.get(name));
+            // Whom we dial, the dial has a reason of its own for.
+            let passive = peer.filter(|peer| peer.dial == Dial::Passive);
+            let about = self.about.get(name).and_then(|about| about.held.clone());
+            let held = about.or_else(|| self.refused_key(passive?.address));
             (name.clone(), PeerBeside { held, last_error_seconds })
         };
         self.about.names().chain(self.news.names()).map(of).collect()

@@ -140,7 +140,10 @@ impl Daemon {
         self.about = about;
         self.follow_services();
         self.set_speaker_log(log);
-        config.iter().for_each(|config| self.follow_filters(config));
+        if let Some(config) = &config {
+            self.follow_filters(config);
+            self.follow_listeners(config);
+        }
         if self.writer.is_some() {
             let places = self.routes.follow_peering(routing, &self.ways);
             self.pending.routes_at(places);
@@ -247,17 +250,8 @@ impl Daemon {
             Event::PeerStateChanged { peer, old, new, reason } => {
                 self.news.session(peer, (old, new), reason.as_deref());
             }
-            Event::Listening { .. } => {
-                self.failures.remove("listen");
-            }
-            Event::ListenFailed { address, error } => {
-                let line = format!("listening for BGP on {address}: {error}");
-                self.failures.insert("listen", vec![line]);
-            }
-            Event::KeyRefused { address, peer, error } => {
-                let line = format!("the key for {peer} on {address}: {error}");
-                self.failures.entry("keys").or_default().push(line);
-            }
+            Event::Listening { address, refused, .. } => self.note_listener(address, Ok(refused)),
+            Event::ListenFailed { address, error } => self.note_listener(address, Err(error)),
         }
     }
 }

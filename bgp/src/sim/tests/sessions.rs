@@ -162,11 +162,22 @@ fn bytes_that_wait_in_the_socket_keep_the_peer_alive() {
 /// RFC 9687: its keepalives come, but it takes nothing.
 #[test]
 fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
+    takes_nothing(90);
+}
+
+/// With a hold time of zero nothing else would ever end such a session.
+#[test]
+fn a_peer_without_keepalives_that_takes_nothing_is_dropped_in_the_end() {
+    takes_nothing(0);
+}
+
+fn takes_nothing(hold_time: u16) {
     use crate::session::negotiate::our_open;
     use crate::speaker::{Input, Speaker};
     use crate::wire::capability::{Forwarding, RestartState};
 
-    let config = pair().remove(0);
+    let mut config = pair().remove(0);
+    peer_of(&mut config).hold_time = HoldTime::from_secs(hold_time).unwrap();
     let start = network(1, vec![]).now();
     let mut speaker = Speaker::new(config.clone(), 1, start);
     let conn = speaker

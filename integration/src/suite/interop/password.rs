@@ -86,9 +86,10 @@ fn tcp_ao(bench: &Bench) -> Result<()> {
     bird.wait_established(ESTABLISHED).with_context(|| lab.agents[0].log_tail())?;
     let peers: Vec<Object> =
         lab.spec.objects.iter().filter(|object| object.kind() == "BGPPeer").cloned().collect();
-    let set = |value: &str| -> Result<()> {
+    let set = |value: &str, passive: &str| -> Result<()> {
         for mut peer in peers.clone() {
-            peer.0["metadata"]["annotations"] = json!({ "bgp.ocicat.io/tcp-ao": value });
+            peer.0["metadata"]["annotations"] =
+                json!({ "bgp.ocicat.io/tcp-ao": value, "bgp.ocicat.io/passive": passive });
             lab.store.put(&peer)?;
         }
         Ok(())
@@ -103,13 +104,16 @@ fn tcp_ao(bench: &Bench) -> Result<()> {
             format!("{:?}\n{}", lab.agents[0].ask(&["bgp", "peers"]), lab.agents[0].log_tail())
         })
     };
-    set("send-id=1")?;
+    set("send-id=1", "false")?;
     says("its annotation tcp-ao cannot be read")?;
-    set("send-id=1 receive-id=1 algorithm=hmac-sha1-96")?;
+    let key = "send-id=1 receive-id=1 algorithm=hmac-sha1-96";
+    set(key, "false")?;
     if says("this kernel has no TCP-AO (Linux 6.7 or later with CONFIG_TCP_AO)").is_err() {
         println!("     the kernel has TCP-AO");
     } else {
         println!("     the kernel has no TCP-AO, and that is said");
+        set(key, "true")?;
+        says("it cannot connect: this kernel has no TCP-AO")?;
     }
     std::thread::sleep(Duration::from_secs(2));
     let up = bird.sessions()?.iter().any(|session| session.established);
@@ -118,5 +122,8 @@ fn tcp_ao(bench: &Bench) -> Result<()> {
         peer.0["metadata"]["annotations"] = json!({});
         lab.store.put(&peer)?;
     }
-    bird.wait_established(ESTABLISHED).with_context(|| lab.agents[0].log_tail()).map(drop)
+    bird.wait_established(ESTABLISHED).with_context(|| lab.agents[0].log_tail())?;
+    let check = lab.agents[0].ask(&["check"])?;
+    ensure!(!check.contains("the key for"), "what is over is still told: {check}");
+    Ok(())
 }
