@@ -176,7 +176,8 @@ fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
         crate::session::collision::Identity { router_id: Ipv4Addr::new(10, 0, 0, 2), asn: 65002 };
     let mut bytes = Vec::new();
     let peer = &config.peers[&name(1)];
-    our_open(peer, theirs, RestartState::Running, Forwarding::Lost).emit(&mut bytes);
+    let kind = crate::wire::PeerKind::External;
+    our_open(peer, theirs, kind, (RestartState::Running, Forwarding::Lost)).emit(&mut bytes);
     crate::wire::keepalive(&mut bytes);
     speaker.handle(start, Input::Received { conn, bytes: &bytes });
     while speaker.poll_transmit(start, conn).is_some() {}
