@@ -34,9 +34,10 @@
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
 //! | 8212 default reject | by filters | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate; whoever wants it appends rules that reject |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
-//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured, and sent where a filter adds it |
+//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured from other ASes, and sent where a filter adds it |
 //! | 4360, 5701 | carried | [`wire`] | |
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |
+//! | 5065 confederations | done | `speaker::confederation`, `rib::export`, `rib::best` | AS_CONFED_SET is refused (9774); of equal paths the one through fewest members is chosen, as there is no cost; no cluster leaves its member; own numbers are loops in any segment; local-as, roles and 8212 are for those outside |
 //! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | the limit on paths told is by count, chosen one after the other by the decision process |
 //! | 8654 long messages | done | `session::negotiate` | always offered |
 //! | 2385, 5082 | edge | `net` | MD5 keys for single addresses and for ranges |
@@ -50,7 +51,6 @@
 //! | 8671 Adj-RIB-Out | post-policy | `speaker::monitor` | what export holds back is not kept, so there is no pre-policy view |
 //! | 9069 Loc-RIB | done | `speaker::monitor` | the best path alone |
 //! | 6396, 8050 MRT | TABLE_DUMP_V2 | [`mrt`], `speaker::dump` | paths as heard, whatever import made of them; when they were heard is not kept |
-//! | 5065 confederations | not | | |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
 //! waits only after errors; after a lost connection or a Cease the peer may come back at once, and we

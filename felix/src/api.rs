@@ -68,7 +68,7 @@ pub struct PeerRow {
     pub address: String,
     /// Its AS number.
     pub remote_as: Option<u32>,
-    /// `external` or `internal`.
+    /// `external`, `confederation` or `internal`.
     pub kind: String,
     /// State of the session (RFC 4271 §8.2.2).
     pub state: String,

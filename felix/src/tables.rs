@@ -24,10 +24,11 @@ pub fn family_name(family: Family) -> &'static str {
     }
 }
 
-/// `external` or `internal`.
+/// `external`, `confederation` or `internal`.
 pub fn kind_name(kind: PeerKind) -> &'static str {
     match kind {
         PeerKind::External => "external",
+        PeerKind::Confederation => "confederation",
         PeerKind::Internal => "internal",
     }
 }

@@ -92,7 +92,7 @@ impl Lab {
             ));
         }
         let router_id = std::net::Ipv4Addr::new(10, 0, 0, 1);
-        Config { as_number: self.spec.router.as_number, router_id, neighbors }
+        Config::new(self.spec.router.as_number, router_id, neighbors)
     }
 
     /// Starts GoBGP on the router, has it announce the router's own networks, and follows it with

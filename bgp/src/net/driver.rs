@@ -498,8 +498,7 @@ impl Driver {
 }
 
 fn kind(config: &Config, peer: &PeerConfig) -> PeerKind {
-    let ours = peer.local_as.map_or(config.local_as, |shown| shown.number);
-    peer.remote_as.expected_kind(ours.get())
+    config.own_as().expected_kind(peer)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

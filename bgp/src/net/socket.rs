@@ -99,7 +99,7 @@ pub(super) fn set_session_options(
         IpAddr::V6(_) => socket.set_tclass_v6(TOS_INTERNETWORK_CONTROL)?,
     }
     match (peer.ttl, kind) {
-        (Ttl::Direct, PeerKind::External) => set_ttl(socket, remote, 1),
+        (Ttl::Direct, PeerKind::External | PeerKind::Confederation) => set_ttl(socket, remote, 1),
         (Ttl::Direct, PeerKind::Internal) => set_ttl(socket, remote, 64),
         (Ttl::Multihop(hops), _) => set_ttl(socket, remote, hops.get()),
         (Ttl::Security(hops), _) => {
@@ -228,6 +228,7 @@ mod tests {
         for (ttl, kind, expected) in [
             (Ttl::Direct, PeerKind::External, 1),
             (Ttl::Direct, PeerKind::Internal, 64),
+            (Ttl::Direct, PeerKind::Confederation, 1),
             (Ttl::Multihop(hops), PeerKind::External, 3),
             (Ttl::Security(hops), PeerKind::External, 255),
         ] {

@@ -32,6 +32,9 @@ pub enum Step {
     Med,
     /// eBGP over iBGP (§9.1.2.2 (d)).
     ExternalOverInternal,
+    /// The fewest Member-ASes on the way (RFC 5065). It stands where the cost to the next hop would
+    /// (§9.1.2.2 (e)): without either, members in a ring prefer each other's ways for ever.
+    ConfederationLength,
     /// The lowest BGP Identifier, or ORIGINATOR_ID (§9.1.2.2 (f), RFC 4456 §9).
     RouterId,
     /// The shortest CLUSTER_LIST (RFC 4456 §9).
@@ -52,6 +55,7 @@ impl fmt::Display for Step {
             Self::Origin => "lower origin",
             Self::Med => "lower MED",
             Self::ExternalOverInternal => "eBGP over iBGP",
+            Self::ConfederationLength => "fewer members of the confederation",
             Self::RouterId => "lower router id",
             Self::ClusterListLength => "shorter cluster list",
             Self::PeerAddress => "lower peer address",
@@ -99,8 +103,9 @@ pub(crate) struct Contender<T> {
     pub(crate) long_lived_stale: bool,
     pub(crate) local_pref: u32,
     pub(crate) as_path_length: u16,
+    pub(crate) confederation_length: u8,
     pub(crate) origin: Origin,
-    /// The neighbouring AS; 0 for a path from within our own.
+    /// The neighbouring AS; 0 for a path from within our own, or our confederation (RFC 5065 §5.3).
     pub(crate) first_as: u32,
     /// RFC 4271 §9.1.2.2 (c): absent counts as the lowest.
     pub(crate) med: u32,
@@ -124,7 +129,8 @@ impl From<PeerKind> for Source {
     fn from(kind: PeerKind) -> Self {
         match kind {
             PeerKind::External => Self::External,
-            PeerKind::Internal => Self::Internal,
+            // RFC 5065 §5.3: whoever is in our confederation counts as internal.
+            PeerKind::Internal | PeerKind::Confederation => Self::Internal,
         }
     }
 }
@@ -187,8 +193,9 @@ pub(crate) fn judge<T: Copy>(contenders: &mut [Contender<T>], limits: Limits) {
 
 /// Goes through the steps until one is left; says how many were equal before the tie-breakers.
 fn eliminate<T: Copy>(contenders: &mut [Contender<T>]) -> usize {
-    use Step::{AsPathLength, ClusterListLength, ExternalOverInternal, LocalPref};
-    use Step::{LocallyOriginated, LongLivedStale, Origin, PathIdentifier, PeerAddress, RouterId};
+    use Step::{AsPathLength, ClusterListLength, ConfederationLength, ExternalOverInternal};
+    use Step::{LocalPref, LocallyOriginated, LongLivedStale, Origin};
+    use Step::{PathIdentifier, PeerAddress, RouterId};
     let all = contenders;
     let decided = keep_least(all, LocallyOriginated, |c| c.source != Source::Local) < 2
         || keep_least(all, LongLivedStale, |c| c.long_lived_stale) < 2
@@ -200,7 +207,10 @@ fn eliminate<T: Copy>(contenders: &mut [Contender<T>]) -> usize {
     }
     compare_med(all);
     // RFC 4271 §9.1.2.2 (e) would compare the cost to the next hops; we know of no such cost.
-    let equal = keep_least(all, ExternalOverInternal, |c| c.source);
+    let mut equal = keep_least(all, ExternalOverInternal, |c| c.source);
+    if all.iter().any(|c| c.confederation_length > 0) {
+        equal = keep_least(all, ConfederationLength, |c| c.confederation_length);
+    }
     let _ = equal < 2
         || keep_least(all, RouterId, |c| c.router_id) < 2
         || keep_least(all, ClusterListLength, |c| c.cluster_list_length) < 2
@@ -257,7 +267,7 @@ fn use_beside<T>(contenders: &mut [Contender<T>], limits: Limits) {
     };
     let tied = |c: &Contender<T>| match c.outcome {
         Outcome::Lost(step) => {
-            step > Step::ExternalOverInternal && only_as.is_none_or(|asn| asn == c.first_as)
+            step > Step::ConfederationLength && only_as.is_none_or(|asn| asn == c.first_as)
         }
         Outcome::Best | Outcome::Multipath => false,
     };
@@ -282,6 +292,7 @@ mod tests {
             long_lived_stale: false,
             local_pref: DEFAULT_LOCAL_PREF,
             as_path_length: 2,
+            confederation_length: 0,
             origin: Origin::Igp,
             first_as: 65000 + u32::from(last),
             med: 0,
@@ -301,11 +312,12 @@ mod tests {
     #[test]
     fn each_step_decides_when_those_before_it_are_equal() {
         type Change = fn(&mut Contender<u8>);
-        let steps: [(Step, Change); 11] = [
+        let steps: [(Step, Change); 12] = [
             (Step::PathIdentifier, |c| c.identifier = 1),
             (Step::PeerAddress, |c| c.peer = Ipv4Addr::new(10, 0, 0, 99).into()),
             (Step::ClusterListLength, |c| c.cluster_list_length = 1),
             (Step::RouterId, |c| c.router_id = Ipv4Addr::new(10, 0, 0, 99)),
+            (Step::ConfederationLength, |c| c.confederation_length = 1),
             (Step::ExternalOverInternal, |c| c.source = Source::Internal),
             (Step::Med, |c| c.med = 1),
             (Step::Origin, |c| c.origin = Origin::Egp),

@@ -16,7 +16,8 @@ use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
 use crate::speaker::{DefaultRoute, NextHopMode, Reflection, Role};
 use crate::wire::{
-    self, Codec, Edit, Family, Marks, NextHop, Origin, PeerKind, Prefix, PrivateEdit, Rewrite,
+    self, Codec, ConfedEdit, Edit, Family, Marks, NextHop, Origin, PeerKind, Prefix, PrivateEdit,
+    Rewrite,
 };
 
 /// All that decides what a peer is told, and in which bytes. Peers with equal policies share their
@@ -25,7 +26,7 @@ use crate::wire::{
 pub(crate) struct Policy {
     pub(crate) codec: Codec,
     /// What stands before each path that leaves for another AS, nearest first: the AS that we are
-    /// in the peers' eyes, and maybe our real one.
+    /// in the peers' eyes, and maybe our real one. For another Member-AS: ours.
     pub(crate) own_as: Vec<u32>,
     /// The peers' AS number, and ours to stand in its place (as-override).
     pub(crate) replace_as: Option<(u32, u32)>,
@@ -190,12 +191,13 @@ impl Policy {
             return false;
         }
         match self.codec.peer {
-            // RFC 1997; we are in no confederation.
+            // RFC 1997.
             PeerKind::External => {
                 !marks.contains(Marks::NO_EXPORT) && !marks.contains(Marks::NO_EXPORT_SUBCONFED)
             }
+            PeerKind::Confederation => !marks.contains(Marks::NO_EXPORT_SUBCONFED),
             PeerKind::Internal => match from.kind {
-                PeerKind::External => true,
+                PeerKind::External | PeerKind::Confederation => true,
                 // RFC 4456 §6: from a client to all, from others to clients.
                 PeerKind::Internal => {
                     from.reflection == Reflection::Client || self.reflection == Reflection::Client
@@ -207,8 +209,9 @@ impl Policy {
     /// The next hop, if there is one that the peers can read.
     fn next_hop(&self, block: Block<'_>, family: Family) -> Option<NextHop> {
         let keep = match (self.next_hop, self.codec.peer) {
-            (NextHopMode::Keep, _) | (NextHopMode::Auto, PeerKind::Internal) => true,
-            (NextHopMode::Own, _) | (NextHopMode::Auto, PeerKind::External) => false,
+            (NextHopMode::Keep, _) => true,
+            (NextHopMode::Own, _) => false,
+            (NextHopMode::Auto, kind) => kind.is_within(),
         };
         let own = self.own_next_hop[family.index()];
         let heard = block.next_hop.filter(|_| keep).and_then(beyond_link);
@@ -237,11 +240,19 @@ impl Policy {
                 rewrite.replace_as = self.replace_as;
                 rewrite.private = self.private;
             }
-            PeerKind::Internal => {
+            // RFC 5065 §4: LOCAL_PREF and MED go on within the confederation.
+            PeerKind::Internal | PeerKind::Confederation => {
                 let local_pref = block.summary.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
                 rewrite.local_pref = Edit::Set(local_pref);
-                rewrite.reflection = self.reflected(rib, source);
             }
+        }
+        match self.codec.peer {
+            PeerKind::Internal => rewrite.reflection = self.reflected(rib, source),
+            PeerKind::Confederation => {
+                let own = self.own_as.first().copied();
+                rewrite.confederation = own.map_or(ConfedEdit::Keep, ConfedEdit::Prepend);
+            }
+            PeerKind::External => {}
         }
         operations.iter().for_each(|operation| operation.amend(&mut rewrite));
         if self.codec.peer == PeerKind::External {

@@ -52,7 +52,8 @@ pub struct Rule {
     pub as_path_prefix: Vec<u32>,
     /// Only routes of this priority; see [`Operation::SetPriority`].
     pub priority: Option<u32>,
-    /// Only towards or from peers of this kind.
+    /// Only towards or from peers of this kind; the other members of a confederation count as
+    /// internal.
     pub peer_kind: Option<PeerKind>,
     /// What to do.
     pub action: Action,
@@ -194,7 +195,7 @@ impl Rule {
         self.family.is_none_or(|family| family == subject.prefix.family())
             && self.prefix.as_ref().is_none_or(|condition| condition.matches(subject.prefix))
             && self.source.is_none_or(|source| source == subject.source)
-            && self.peer_kind.is_none_or(|kind| kind == subject.peer_kind)
+            && self.peer_kind.is_none_or(|kind| kind.is_within() == subject.peer_kind.is_within())
             && self.interface.as_deref().is_none_or(|name| self.goes_by(name, subject.link))
             && self.priority.is_none_or(|priority| {
                 attributes.summary.local_pref == Some(local_pref_of_priority(priority))

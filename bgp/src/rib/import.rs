@@ -147,9 +147,10 @@ pub(crate) fn subject<'a>(
 /// Why no prefix with these attributes may be chosen.
 fn barred(rib: &Rib, neighbor: &Neighbor, block: Block<'_>) -> Option<Ineligible> {
     let attributes = block.attributes();
-    // RFC 4271 §9.1.2: own AS in the path means a loop, unless the operator allows some.
-    let ours = [neighbor.local_as, rib.neighbor(LOCAL).local_as];
-    let own = attributes.as_path().asns().filter(|asn| ours.contains(asn)).count();
+    // RFC 4271 §9.1.2: own AS in the path means a loop, unless the operator allows some. RFC 5065 §4:
+    // so do the Member-AS Number and the identifier of a confederation, looked for in all segments.
+    let ours = [neighbor.local_as, rib.neighbor(LOCAL).local_as, rib.public_as];
+    let own = attributes.as_path().occurrences(&ours);
     let reflected = block.summary.originator_id == Some(rib.router_id)
         || rib.cluster_id.is_some_and(|own| attributes.cluster_list().any(|id| id == own));
     let to_us = neighbor.own_address.is_some()
@@ -181,6 +182,7 @@ pub(crate) fn summarize(raw: &[u8]) -> Summary {
         first_as: path.asns().next().unwrap_or(0),
         originator_id: attributes.originator_id(),
         as_path_length: u16::try_from(path.length()).unwrap_or(u16::MAX),
+        confederation_length: u8::try_from(path.confederation().count()).unwrap_or(u8::MAX),
         cluster_list_length: u8::try_from(attributes.cluster_list().count()).unwrap_or(u8::MAX),
         origin: attributes.origin(),
         marks: marks.fold(Marks::default(), Marks::union),

@@ -79,6 +79,8 @@ pub(crate) struct Rib {
     pub(crate) neighbors: Vec<Neighbor>,
     pub(crate) limits: Limits,
     pub(crate) router_id: Ipv4Addr,
+    /// The AS that we are to the world: our own, or our confederation.
+    pub(crate) public_as: u32,
     pub(crate) cluster_id: Option<Ipv4Addr>,
     /// Families of which no path of a peer may be chosen yet (RFC 4724 §4.1).
     pub(crate) deferred: FamilySet,
@@ -112,6 +114,7 @@ impl Rib {
             paths: Paths::new(seed),
             attributes: AttributeStore::new(seed),
             router_id: own.router_id,
+            public_as: own.local_as,
             neighbors: vec![own],
             limits,
             cluster_id: None,
@@ -386,6 +389,7 @@ impl Rib {
             long_lived_stale: summary.marks.contains(Marks::LLGR_STALE),
             local_pref: summary.local_pref.unwrap_or(best::DEFAULT_LOCAL_PREF),
             as_path_length: summary.as_path_length,
+            confederation_length: summary.confederation_length,
             origin: summary.origin,
             first_as: summary.first_as,
             med: summary.med.unwrap_or(0),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::collision::Identity;
-use crate::speaker::{LocalAs, PeerConfig, PeerRestart, PeerRole, Receive, SilentPeer};
+use crate::speaker::{OwnAs, PeerConfig, PeerRestart, PeerRole, Receive, SilentPeer};
 use crate::wire::capability::{
     AddPathMode, Forwarding, GracefulRestart, LongLivedFamily, NotificationSupport, RestartState,
     STALE_SECS_MAX,
@@ -81,13 +81,12 @@ impl Terms {
 pub(crate) fn our_open(
     config: &PeerConfig,
     ours: Identity,
-    state: RestartState,
-    forwarding: Forwarding,
+    expected: PeerKind,
+    (state, forwarding): (RestartState, Forwarding),
 ) -> Open {
     let mut capabilities: Vec<_> = config.families.iter().map(Capability::family).collect();
     // RFC 9234 §4.1: never within an AS.
-    let external = config.remote_as.expected_kind(ours.asn) == PeerKind::External;
-    let role = config.role.filter(|_| external);
+    let role = config.role.filter(|_| expected == PeerKind::External);
     capabilities.extend(role.map(|role| Capability::Role(role.role.octet())));
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::EnhancedRouteRefresh);
@@ -156,11 +155,16 @@ fn unacceptable(subcode: u8, text: String) -> Unacceptable {
 /// Compares both OPENs.
 pub(crate) fn agree(
     config: &PeerConfig,
+    own: OwnAs<'_>,
     ours: &Open,
     theirs: &Open,
 ) -> Result<Terms, Unacceptable> {
-    if !config.remote_as.admits(theirs.asn, ours.asn) {
-        let text = format!("the peer is AS {}, not AS {}", theirs.asn, config.remote_as);
+    if !own.admits(config.remote_as, theirs.asn, ours.asn) {
+        let text = if config.remote_as.admits(theirs.asn, ours.asn) {
+            format!("the peer is AS {}, a number of our own confederation", theirs.asn)
+        } else {
+            format!("the peer is AS {}, not AS {}", theirs.asn, config.remote_as)
+        };
         return Err(unacceptable(open_error::BAD_PEER_AS, text));
     }
     // RFC 4271 §6.2: any hold time may be refused. Zero means that nobody looks.
@@ -170,7 +174,7 @@ pub(crate) fn agree(
         let text = format!("the peer proposes a hold time of {theirs} s, less than {shortest} s");
         return Err(unacceptable(open_error::UNACCEPTABLE_HOLD_TIME, text));
     }
-    let kind = if theirs.asn == ours.asn { PeerKind::Internal } else { PeerKind::External };
+    let kind = own.kind(theirs.asn, ours.asn);
     // RFC 6286 §2.2: equal identifiers are an error only within one AS.
     if kind == PeerKind::Internal && theirs.router_id == ours.router_id {
         let text = format!("the peer has our own BGP Identifier {}", theirs.router_id);
@@ -189,7 +193,10 @@ pub(crate) fn agree(
     }
     let hold_time = ours.hold_time.min(theirs.hold_time);
     Ok(Terms {
-        codec: codec(kind, families, ours, theirs),
+        codec: Codec {
+            confed_segments: own.confed_segments(kind),
+            ..codec(kind, families, ours, theirs)
+        },
         theirs: Identity { router_id: theirs.router_id, asn: theirs.asn },
         hold_time,
         keepalive: keepalive(config, hold_time),
@@ -319,11 +326,8 @@ fn keepalive(config: &PeerConfig, hold_time: HoldTime) -> Option<Duration> {
 }
 
 /// The BGP Identifier and AS number that a configuration gives us.
-pub(crate) fn identity(router_id: Ipv4Addr, local_as: u32, config: &PeerConfig) -> Identity {
-    Identity {
-        router_id,
-        asn: config.local_as.map_or(local_as, |LocalAs { number, .. }| number.get()),
-    }
+pub(crate) fn identity(router_id: Ipv4Addr, own: OwnAs<'_>, config: &PeerConfig) -> Identity {
+    Identity { router_id, asn: own.shown_to(config.remote_as, config.local_as) }
 }
 
 #[cfg(test)]
@@ -332,19 +336,23 @@ mod tests {
 
     use super::*;
 
+    const OWN: NonZeroU32 = NonZeroU32::new(65001).unwrap();
+
     fn config(remote_as: u32) -> PeerConfig {
         PeerConfig::new([10, 0, 0, 2].into(), NonZeroU32::new(remote_as).unwrap())
     }
 
     fn open(asn: u32, last: u8, config: &PeerConfig) -> Open {
         let ours = Identity { router_id: Ipv4Addr::new(10, 0, 0, last), asn };
-        our_open(config, ours, RestartState::Running, Forwarding::Preserved)
+        let kind = PeerKind::External;
+        our_open(config, ours, kind, (RestartState::Running, Forwarding::Preserved))
     }
 
     #[test]
     fn two_alike_agree_on_everything() {
         let config = config(65002);
-        let terms = agree(&config, &open(65001, 1, &config), &open(65002, 2, &config)).unwrap();
+        let (ours, theirs) = (open(65001, 1, &config), open(65002, 2, &config));
+        let terms = agree(&config, OWN.into(), &ours, &theirs).unwrap();
         assert_eq!(terms.codec.families, FamilySet::ALL);
         assert_eq!(terms.codec.asn_width, AsnWidth::Four);
         assert_eq!(terms.keepalive, Some(Duration::from_secs(30)));
@@ -355,7 +363,7 @@ mod tests {
     fn what_does_not_fit_has_its_own_subcode() {
         let (ours, wrong) = (config(65002), config(65003));
         let check = |config: &PeerConfig, a: &Open, b: &Open| {
-            agree(config, a, b).unwrap_err().notification.subcode
+            agree(config, OWN.into(), a, b).unwrap_err().notification.subcode
         };
         assert_eq!(check(&wrong, &open(65001, 1, &ours), &open(65002, 2, &ours)), 2);
         assert_eq!(check(&ours, &open(65002, 1, &ours), &open(65002, 1, &ours)), 3);
@@ -370,7 +378,8 @@ mod tests {
     #[test]
     fn a_restarted_speaker_sends_the_r_and_f_bits() {
         let ours = Identity { router_id: Ipv4Addr::new(10, 0, 0, 1), asn: 65001 };
-        let open = our_open(&config(65002), ours, RestartState::Restarted, Forwarding::Preserved);
+        let restart = (RestartState::Restarted, Forwarding::Preserved);
+        let open = our_open(&config(65002), ours, PeerKind::External, restart);
         let mut bytes = Vec::new();
         open.emit(&mut bytes);
         // Code 64, length 10: R and N with 120 s, then both families with F.

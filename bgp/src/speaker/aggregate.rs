@@ -93,8 +93,15 @@ impl Speaker {
         dissolved.into_iter().for_each(|aggregate| self.dissolve(aggregate));
     }
 
+    /// Forms all anew: who we are has changed, and they say it.
+    pub(super) fn form_again(&mut self) {
+        let formed = self.aggregates.0.iter().filter(|(_, parts)| !parts.is_empty());
+        let formed: Vec<Prefix> = formed.map(|(aggregate, _)| *aggregate).collect();
+        formed.into_iter().for_each(|aggregate| self.form(aggregate));
+    }
+
     fn form(&mut self, aggregate: Prefix) {
-        let raw = wire::aggregated(self.config.local_as.get(), self.config.router_id);
+        let raw = wire::aggregated(self.config.own_as().public(), self.config.router_id);
         let attr = self.rib.attributes.intern(Block::made(None, &raw));
         self.rib.announce(LOCAL, IDENTIFIER, aggregate, attr, Ok(attr));
         self.rib.attributes.release(attr);

@@ -11,11 +11,12 @@ use crate::wire::PeerKind;
 pub enum RemoteAs {
     /// Exactly this one. Equal to ours: iBGP.
     Number(NonZeroU32),
-    /// Any but ours: eBGP with whoever is at the other end of the link.
+    /// Any but ours: eBGP with whoever is at the other end of the link, outside of our confederation.
     External,
     /// Ours: iBGP.
     Internal,
-    /// Any; whether the session is iBGP or eBGP follows from the peer's OPEN.
+    /// Any; whether the session is iBGP or eBGP follows from the peer's OPEN. In a confederation any
+    /// outside.
     Any,
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::aggregate::Specifics;
 use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
+use super::confederation::Confederation;
 use super::limit::MaxPaths;
 use super::monitor::Monitoring;
 use super::role::PeerRole;
@@ -50,8 +51,10 @@ impl fmt::Display for PeerName {
 /// The whole configuration of a speaker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Our AS number.
+    /// Our AS number; in a confederation our Member-AS Number.
     pub local_as: NonZeroU32,
+    /// The confederation that we are in.
+    pub confederation: Option<Confederation>,
     /// Our BGP Identifier: any non-zero 32 bits, unique within the AS (RFC 6286).
     pub router_id: Ipv4Addr,
     /// Where the edge accepts connections; the core never reads it. Empty: it accepts none.
@@ -98,6 +101,7 @@ impl Config {
     pub fn new(local_as: NonZeroU32, router_id: Ipv4Addr) -> Self {
         Self {
             local_as,
+            confederation: None,
             router_id,
             listen: Vec::new(),
             listen_ahead: Vec::new(),
@@ -199,7 +203,8 @@ pub struct PeerConfig {
     pub port: u16,
     /// The AS number that the peer may have.
     pub remote_as: RemoteAs,
-    /// The AS number that we show to this peer instead of [`Config::local_as`].
+    /// The AS number that we show to this peer instead of [`Config::local_as`], or of the identifier
+    /// of our confederation; not within that.
     pub local_as: Option<LocalAs>,
     /// Whether ours stands for the peer's own AS number on the paths that we tell it. Only eBGP.
     pub as_override: AsOverride,
@@ -368,7 +373,7 @@ pub enum Dial {
 /// The TTL of the packets of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
-    /// 1 for eBGP, the system's default for iBGP.
+    /// 1 for eBGP and between the members of a confederation, the system's default for iBGP.
     Direct,
     /// Up to this many hops away.
     Multihop(NonZeroU8),
@@ -400,7 +405,8 @@ impl fmt::Debug for Password {
 /// Which next hop we advertise. Routes that we originate always carry ourselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NextHopMode {
-    /// Ourselves to eBGP peers, unchanged to iBGP peers (RFC 4271 §5.1.3).
+    /// Ourselves to eBGP peers, unchanged to iBGP peers (RFC 4271 §5.1.3) and to the other members of
+    /// a confederation (RFC 5065 §4).
     Auto,
     /// Always ourselves.
     Own,

@@ -64,23 +64,26 @@ impl Speaker {
     /// Takes a new configuration into force: a peer whose part is unchanged keeps its session, and
     /// so does one of which only filters, next hop, timers to come or who dials changed. Routes
     /// are judged again from what the table holds. Originated prefixes follow the difference to the
-    /// configuration before; those of [`Self::originate`] stay. A change of `local_as` or `router_id` concerns all sessions; `start` counts
-    /// only in [`Self::new`].
+    /// configuration before; those of [`Self::originate`] stay. A change of `local_as`,
+    /// `confederation` or `router_id` concerns all sessions; `start` counts only in [`Self::new`].
     pub fn configure(&mut self, now: Instant, config: Config) {
         self.clock = now;
         let old = std::mem::replace(&mut self.config, config.clone());
         self.rib.limits = limits(&config);
         self.rib.router_id = config.router_id;
         self.rib.cluster_id = config.cluster_id;
+        self.rib.public_as = config.own_as().public();
         let paths = self.rib.neighbors[0].paths;
         self.rib.neighbors[0] = Neighbor { paths, ..ourselves(&config) };
-        let Config { peers, originated, local_as: config_as, .. } = config;
+        let Config { peers, originated, .. } = config;
         let gone: Vec<_> = old.peers.keys().filter(|name| !peers.contains_key(*name)).collect();
         gone.into_iter().for_each(|name| self.remove_peer(now, name));
         let who =
             |monitoring: &Monitoring| (monitoring.name.clone(), monitoring.description.clone());
         let renamed = who(&old.monitoring) != who(&self.config.monitoring);
-        let same = old.local_as == config_as && old.router_id == self.config.router_id;
+        let numbers = |config: &Config| (config.local_as, config.router_id);
+        let same = numbers(&old) == numbers(&self.config)
+            && old.confederation == self.config.confederation;
         let identity = if same { Identity::Kept } else { Identity::Changed };
         for (name, config) in peers {
             match self.names.get(&name).copied().filter(|index| self.peers.contains_key(index)) {
@@ -103,6 +106,9 @@ impl Speaker {
             if old.originated.get(&prefix) != Some(&attributes) {
                 self.begin_origination(prefix, &attributes);
             }
+        }
+        if !same {
+            self.form_again();
         }
         self.follow_aggregates();
         self.after(now);

@@ -99,9 +99,10 @@ impl Speaker {
         // Between two sessions of one life nothing stopped forwarding.
         let kept = self.restart.kept_forwarding() || peer.established_before;
         let forwarding = if kept { Forwarding::Preserved } else { Forwarding::Lost };
-        let local_as = self.config.local_as.get();
-        let ours = negotiate::identity(self.config.router_id, local_as, &peer.config);
-        let open = negotiate::our_open(&peer.config, ours, state, forwarding);
+        let own = self.config.own_as();
+        let ours = negotiate::identity(self.config.router_id, own, &peer.config);
+        let kind = own.expected_kind(&peer.config);
+        let open = negotiate::our_open(&peer.config, ours, kind, (state, forwarding));
         if let Some(link) = peer.link_mut(at.direction) {
             link.outbox.open(&open);
             link.open = Some(open);

@@ -15,6 +15,7 @@
 mod aggregate;
 mod as_rules;
 mod cause;
+mod confederation;
 mod config;
 mod configure;
 mod connections;
@@ -39,6 +40,7 @@ pub use crate::rib::reach::Unreachable;
 pub use crate::session::State;
 pub use aggregate::Specifics;
 pub use as_rules::{AsOverride, LocalAs, LocalAsMode, RemoteAs, RemovePrivate};
+pub use confederation::{Confederation, OwnAs};
 pub use config::{
     AddPath, Admin, Between, Chosen, Config, DefaultRoute, Dial, GracefulRestart, Multipath,
     NextHopMode, Originated, Password, PeerBfd, PeerConfig, PeerName, PeerRange, PeerRestart,

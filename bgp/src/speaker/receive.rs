@@ -133,7 +133,7 @@ impl Speaker {
             self.event(now, at, Event::OpenAccepted, None);
             return Stream::Ended;
         }
-        let terms = match negotiate::agree(&peer.config, ours, theirs) {
+        let terms = match negotiate::agree(&peer.config, self.config.own_as(), ours, theirs) {
             Ok(terms) => terms,
             Err(refusal) => {
                 self.malformed(now, at, refusal.notification, refusal.text);
@@ -320,6 +320,7 @@ impl Speaker {
 /// How to read what comes before the OPENs are compared; only the sizes matter.
 const BEFORE_OPEN: Codec = Codec {
     peer: PeerKind::External,
+    confed_segments: wire::ConfedSegments::Refused,
     asn_width: wire::AsnWidth::Two,
     families: FamilySet::EMPTY,
     add_path_receive: FamilySet::EMPTY,

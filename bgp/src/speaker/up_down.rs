@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::cause::{Cause, Fault};
 use super::{
-    AsOverride, DefaultRoute, LocalAs, LocalAsMode, PathFailure, PeerConfig, PeerName, PeerRestart,
-    Place, Reflection, RemovePrivate, Speaker, Timer,
+    AsOverride, DefaultRoute, LocalAs, LocalAsMode, OwnAs, PathFailure, PeerConfig, PeerName,
+    PeerRestart, Place, Reflection, RemovePrivate, Speaker, Timer,
 };
 use crate::bfd::Fate;
 use crate::rib::Neighbor;
@@ -16,9 +16,9 @@ use crate::rib::export::{LongLived, Policy};
 use crate::rib::filter::{Filter, Lookup};
 use crate::rib::path::PeerIndex;
 use crate::rib::sweep::Sweep;
+use crate::session::Peer;
 use crate::session::negotiate::Terms;
 use crate::session::state::{Event, State};
-use crate::session::{Peer, negotiate};
 use crate::wire::iana::capability;
 use crate::wire::{Cease, Codec, Family, FamilySet, NextHop, PeerKind, PrivateEdit};
 
@@ -218,11 +218,11 @@ impl Speaker {
         let terms = peer.line(at.direction).link.as_ref()?.terms.as_ref()?;
         let (codec, theirs) = (terms.codec, terms.theirs.asn);
         let config = &peer.config;
-        let local_as = self.config.local_as.get();
-        let shown = negotiate::identity(self.config.router_id, local_as, config).asn;
+        let own_numbers = self.config.own_as();
+        let shown = own_numbers.shown_to(config.remote_as, config.local_as);
         Some(Policy {
             codec,
-            own_as: own_as(local_as, config),
+            own_as: own_as(own_numbers, codec.peer, config),
             replace_as: match config.as_override {
                 AsOverride::Keep => None,
                 AsOverride::Replace => Some((theirs, shown)),
@@ -248,7 +248,7 @@ impl Speaker {
             role: self.rib.neighbor(at.peer).role.map(|(role, _)| role),
             summaries: match codec.peer {
                 PeerKind::External => self.summaries(),
-                PeerKind::Internal => Arc::default(),
+                PeerKind::Internal | PeerKind::Confederation => Arc::default(),
             },
             default_route,
         })
@@ -284,19 +284,16 @@ impl Speaker {
     pub(super) fn update_neighbor(&mut self, index: PeerIndex) {
         let Some(peer) = self.peers.get(&index) else { return };
         let config = &peer.config;
-        let local_as = self.config.local_as.get();
-        let shown = negotiate::identity(self.config.router_id, local_as, config).asn;
+        let own = self.config.own_as();
         let row = usize::from(index.0);
         let before = self.rib.neighbors.get(row);
         let neighbor = Neighbor {
             // With a session the peer has told its number, and what counts is that.
-            kind: peer
-                .terms()
-                .map_or(config.remote_as.expected_kind(shown), |terms| terms.codec.peer),
+            kind: peer.terms().map_or(own.expected_kind(config), |terms| terms.codec.peer),
             router_id: before.map_or(std::net::Ipv4Addr::UNSPECIFIED, |before| before.router_id),
             address: peer.address().unwrap_or(config.address),
             own_address: before.and_then(|before| before.own_address),
-            local_as: shown,
+            local_as: own.shown_to(config.remote_as, config.local_as),
             prepend: match config.local_as {
                 Some(LocalAs { number, mode: LocalAsMode::Prepend }) => Some(number.get()),
                 Some(LocalAs { mode: LocalAsMode::Replace | LocalAsMode::NoPrepend, .. })
@@ -345,13 +342,16 @@ impl Speaker {
     }
 }
 
-/// What we put before the paths that leave for another AS.
-fn own_as(local_as: u32, config: &PeerConfig) -> Vec<u32> {
+/// What we put before the paths that leave for another AS, or another Member-AS.
+fn own_as(own: OwnAs<'_>, kind: PeerKind, config: &PeerConfig) -> Vec<u32> {
+    if kind == PeerKind::Confederation {
+        return vec![own.number.get()];
+    }
     match config.local_as {
-        None => vec![local_as],
+        None => vec![own.public()],
         Some(LocalAs { number, mode: LocalAsMode::Replace }) => vec![number.get()],
         Some(LocalAs { number, mode: LocalAsMode::NoPrepend | LocalAsMode::Prepend }) => {
-            vec![number.get(), local_as]
+            vec![number.get(), own.public()]
         }
     }
 }

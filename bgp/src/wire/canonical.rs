@@ -3,7 +3,10 @@
 use super::attribute::{self, flags};
 use super::error::Severity;
 use super::iana::attribute as code;
-use super::{AsnWidth, Attributes, Codec, Family, Nlri, PeerKind, Rewrite, Update, as_path, check};
+use super::{
+    AsnWidth, Attributes, Codec, ConfedSegments, Family, Nlri, PeerKind, Rewrite, Update, as_path,
+    check,
+};
 
 /// Buffers that [`super::check`] reuses. After it ran, [`Self::block`] is the canonical block, unless the
 /// routes are to be withdrawn: then it is empty.
@@ -41,7 +44,7 @@ impl Scratch {
                 (code::AS_PATH, AsnWidth::Two) => {
                     let path = as_path::merge(value, old.as4_path);
                     let mut wide = Vec::with_capacity(2 * value.len());
-                    as_path::put_sequence(&mut wide, &path, AsnWidth::Four);
+                    path.put(&mut wide, AsnWidth::Four);
                     attribute::emit(block, flags, slot.code, &wide);
                 }
                 (code::AGGREGATOR, AsnWidth::Two) => {
@@ -85,7 +88,7 @@ pub(super) struct OldSpeaker<'a> {
 }
 
 /// For the fuzz target: the canonical block of good attributes is a fixed point. Sent unchanged to
-/// an internal peer with four-octet AS numbers, it makes the same block and summary there.
+/// an internal peer with four-octet AS numbers, of our confederation, it makes the same block and summary there.
 ///
 /// # Panics
 /// When it does not.
@@ -103,7 +106,12 @@ pub fn canonical_form_is_stable(update: &Update<'_>, codec: &Codec) {
     Rewrite::towards(PeerKind::Internal).apply(&scratch.block, &mut sent);
     assert_eq!(sent, scratch.block, "rewriting without edits changes nothing");
 
-    let codec = Codec { peer: PeerKind::Internal, asn_width: AsnWidth::Four, ..*codec };
+    let codec = Codec {
+        peer: PeerKind::Internal,
+        confed_segments: ConfedSegments::Allowed,
+        asn_width: AsnWidth::Four,
+        ..*codec
+    };
     let update = Update { attributes: &sent, announced: Nlri::empty(Family::Ipv4), ..*update };
     let mut again = Scratch::default();
     let second = check(&update, &codec, &mut again);

@@ -202,9 +202,10 @@ impl<'a, 'c> Walk<'a, 'c> {
                 summary.origin = Origin::from_octet(octet).ok_or(AttributeError::Origin(octet))?;
             }
             code::AS_PATH => {
-                let PathFacts { length, first } = as_path::facts(value, self.codec.asn_width)?;
+                let PathFacts { length, first, members } = as_path::facts(value, self.codec)?;
                 summary.as_path_length = u16::try_from(length).unwrap_or(u16::MAX);
                 summary.first_as = first;
+                summary.confederation_length = u8::try_from(members).unwrap_or(u8::MAX);
             }
             code::NEXT_HOP => {
                 let next_hop = Ipv4Addr::from(exact::<4>(found)?);
@@ -213,8 +214,10 @@ impl<'a, 'c> Walk<'a, 'c> {
                 return Ok(Keep::Aside);
             }
             code::MULTI_EXIT_DISC => summary.med = Some(u32::from_be_bytes(exact(found)?)),
+            code::LOCAL_PREF if !self.codec.peer.is_within() => {
+                return Err(AttributeError::FromExternalPeer(code)); // RFC 7606 §7.5
+            }
             code::LOCAL_PREF => {
-                self.internal_only(code)?;
                 self.checked.summary.local_pref = Some(u32::from_be_bytes(exact(found)?));
             }
             code::ATOMIC_AGGREGATE => {
@@ -258,11 +261,13 @@ impl<'a, 'c> Walk<'a, 'c> {
         Ok(Keep::InBlock)
     }
 
-    /// RFC 7606 §7.5, §7.9, §7.10.
+    /// RFC 7606 §7.9, §7.10. Clusters are a matter of one Member-AS.
     fn internal_only(&self, code: u8) -> Result<(), AttributeError> {
         match self.codec.peer {
             PeerKind::Internal => Ok(()),
-            PeerKind::External => Err(AttributeError::FromExternalPeer(code)),
+            PeerKind::Confederation | PeerKind::External => {
+                Err(AttributeError::FromExternalPeer(code))
+            }
         }
     }
 

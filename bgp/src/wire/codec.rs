@@ -28,8 +28,34 @@ impl AsnWidth {
 pub enum PeerKind {
     /// iBGP.
     Internal,
+    /// Another Member-AS of our confederation (RFC 5065): as if internal, but for AS_PATH and what
+    /// belongs to one Member-AS alone.
+    Confederation,
     /// eBGP.
     External,
+}
+
+impl PeerKind {
+    /// Whether the peer is in the AS that we are to the world.
+    #[must_use]
+    pub const fn is_within(self) -> bool {
+        match self {
+            Self::Internal | Self::Confederation => true,
+            Self::External => false,
+        }
+    }
+}
+
+/// Where confederation segments may stand on the paths that a peer sends (RFC 5065 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ConfedSegments {
+    /// Nowhere: one of us is in no confederation, or in another.
+    #[default]
+    Refused,
+    /// Anywhere: the peer is in our Member-AS.
+    Allowed,
+    /// First of all: the peer is in another Member-AS, whose number has to be there.
+    First,
 }
 
 /// The longest UPDATE, NOTIFICATION or ROUTE-REFRESH that may be sent (RFC 8654 §4).
@@ -59,6 +85,8 @@ impl MessageSize {
 pub struct Codec {
     /// Whether the peer is in our AS; decides which attributes it may send (RFC 7606 §7).
     pub peer: PeerKind,
+    /// Whether AS_PATH may have, or has to have, confederation segments.
+    pub confed_segments: ConfedSegments,
     /// Width of AS numbers, both ways.
     pub asn_width: AsnWidth,
     /// Families that both ends announced (RFC 4760 §8).
@@ -79,6 +107,10 @@ impl Codec {
     pub fn baseline(peer: PeerKind) -> Self {
         Self {
             peer,
+            confed_segments: match peer {
+                PeerKind::Internal | PeerKind::External => ConfedSegments::Refused,
+                PeerKind::Confederation => ConfedSegments::First,
+            },
             asn_width: AsnWidth::Two,
             families: FamilySet::from_iter([Family::Ipv4]),
             add_path_receive: FamilySet::EMPTY,
@@ -100,13 +132,19 @@ impl Codec {
         if self.add_path_send.contains(family) { PathIds::Present } else { PathIds::Absent }
     }
 
-    /// The encodings that differ most, for the fuzz targets: old and new speakers of both kinds,
+    /// The encodings that differ most, for the fuzz targets: old and new speakers of all kinds,
     /// everything off and everything on.
     pub fn samples() -> impl Iterator<Item = Self> {
-        [PeerKind::Internal, PeerKind::External].into_iter().flat_map(|peer| {
+        let kinds = [PeerKind::Internal, PeerKind::Confederation, PeerKind::External];
+        kinds.into_iter().flat_map(|peer| {
             let old = Self::baseline(peer);
+            let confed_segments = match peer {
+                PeerKind::Internal => ConfedSegments::Allowed,
+                PeerKind::Confederation | PeerKind::External => old.confed_segments,
+            };
             let full = Self {
                 peer,
+                confed_segments,
                 asn_width: AsnWidth::Four,
                 families: FamilySet::ALL,
                 add_path_receive: FamilySet::ALL,

@@ -211,9 +211,12 @@ pub enum AttributeError {
     /// AS_SET or AS_CONFED_SET.
     #[error("{} contains an AS_SET", iana::attribute::name(*.0))]
     AsSet(u8),
-    /// Confederation segments; we are in no confederation.
+    /// Confederation segments from a peer that is not in our confederation.
     #[error("AS_PATH contains a confederation segment")]
     Confederation,
+    /// Another Member-AS has not put its number there.
+    #[error("AS_PATH does not begin with a confederation segment")]
+    NotOfConfederation,
     /// NEXT_HOP is no host address.
     #[error("NEXT_HOP {0} is not a host address")]
     NextHop(IpAddr),
@@ -282,7 +285,8 @@ impl AttributeError {
                 _ => Severity::AttributeDiscard,         // RFC 7607 §2 with RFC 6793 §6, §7.7
             },
             Self::AsSet(_) => Severity::TreatAsWithdraw, // RFC 9774 §3
-            Self::Confederation => Severity::TreatAsWithdraw, // RFC 5065 §5 with §7.2
+            // RFC 5065 §5 with §7.2
+            Self::Confederation | Self::NotOfConfederation => Severity::TreatAsWithdraw,
             Self::NextHop(_) => Severity::TreatAsWithdraw, // §7.3
             Self::FromExternalPeer(_) => Severity::AttributeDiscard, // §7.5, 7.9, 7.10
             Self::FromNewSpeaker(_) => Severity::AttributeDiscard, // RFC 6793 §6
@@ -319,9 +323,11 @@ impl AttributeError {
             Self::UnknownWellKnown(_) => (subcode::UNRECOGNIZED_WELL_KNOWN_ATTRIBUTE, attribute),
             Self::Origin(_) => (subcode::INVALID_ORIGIN_ATTRIBUTE, attribute),
             Self::NextHop(_) => (subcode::INVALID_NEXT_HOP_ATTRIBUTE, attribute),
-            Self::AsPath(_) | Self::ZeroAs(_) | Self::AsSet(_) | Self::Confederation => {
-                (subcode::MALFORMED_AS_PATH, &[][..])
-            }
+            Self::AsPath(_)
+            | Self::ZeroAs(_)
+            | Self::AsSet(_)
+            | Self::Confederation
+            | Self::NotOfConfederation => (subcode::MALFORMED_AS_PATH, &[][..]),
             Self::FromExternalPeer(_)
             | Self::FromNewSpeaker(_)
             | Self::MpTooShort { .. }

@@ -25,7 +25,7 @@
 //! | 9774 | AS_SET is refused | `as_path` |
 //! | 4456 | ORIGINATOR_ID, CLUSTER_LIST | `check`, `rewrite` |
 //! | 9234 | role capability and ONLY_TO_CUSTOMER: carried, not acted on | `capability`, `attribute` |
-//! | 5065 | not: confederation segments are refused | `as_path` |
+//! | 5065 | AS_CONFED_SEQUENCE from members alone; AS_CONFED_SET is refused (9774) | `as_path`, `rewrite` |
 
 pub mod as_path;
 pub mod attribute;
@@ -57,7 +57,7 @@ pub use attribute::{Aggregator, Attributes, Origin, RawAttribute};
 pub use canonical::{Scratch, canonical_form_is_stable};
 pub use capability::Capability;
 pub use check::{Checked, Fault, Reach, check};
-pub use codec::{AsnWidth, Codec, MessageSize, PeerKind};
+pub use codec::{AsnWidth, Codec, ConfedSegments, MessageSize, PeerKind};
 pub use community::{Community, ExtendedCommunity, InvalidCommunity, LargeCommunity};
 pub use error::{AttributeError, MessageError, Severity};
 pub use family::{AfiSafi, Family, FamilySet};
@@ -68,7 +68,9 @@ pub use notification::{Cease, Notification};
 pub use open::{HoldTime, Open};
 pub use pack::{AttributesTooLong, announce, dumped, end_of_rib, withdraw};
 pub use prefix::{InvalidPrefixLength, Prefix};
-pub use rewrite::{Edit, ListEdit, PrivateEdit, Reflection, Rewrite, aggregated, originated};
+pub use rewrite::{
+    ConfedEdit, Edit, ListEdit, PrivateEdit, Reflection, Rewrite, aggregated, originated,
+};
 pub use route_refresh::{Refresh, RouteRefresh};
 pub use summary::{Marks, Summary};
 pub use update::Update;

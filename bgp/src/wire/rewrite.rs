@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::as_path::{self, AsPath};
+use super::as_path::{self, AsPath, Parts};
 use super::attribute::{self, Attributes, Origin, RawAttribute, flags};
 use super::community::{ExtendedCommunity, LargeCommunity};
 use super::iana::attribute as code;
@@ -103,6 +103,18 @@ impl PrivateEdit {
     }
 }
 
+/// What becomes of the confederation segments of a path (RFC 5065 §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ConfedEdit {
+    /// They stay: the path remains in our Member-AS.
+    #[default]
+    Keep,
+    /// Our Member-AS Number stands before them: the path goes to another Member-AS.
+    Prepend(u32),
+    /// They go: the path leaves the confederation.
+    Remove,
+}
+
 /// What route reflection adds (RFC 4456 §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reflection {
@@ -119,9 +131,13 @@ pub struct Reflection {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rewrite {
     /// Attributes that stay within an AS do not go to an external peer: LOCAL_PREF, ORIGINATOR_ID,
-    /// CLUSTER_LIST and non-transitive extended communities. MED does, unless removed.
+    /// CLUSTER_LIST and non-transitive extended communities. MED does, unless removed. To another
+    /// Member-AS go all but ORIGINATOR_ID and CLUSTER_LIST.
     pub to: PeerKind,
-    /// Put in front of AS_PATH, nearest first.
+    /// What becomes of confederation segments.
+    pub confederation: ConfedEdit,
+    /// Put in front of AS_PATH, nearest first; behind confederation segments, which would hide it
+    /// from the length.
     pub prepend: Vec<u32>,
     /// Replaces an AS number on the path, before prepending (as-override).
     pub replace_as: Option<(u32, u32)>,
@@ -151,6 +167,10 @@ impl Rewrite {
     pub fn towards(to: PeerKind) -> Self {
         Self {
             to,
+            confederation: match to {
+                PeerKind::Internal | PeerKind::Confederation => ConfedEdit::Keep,
+                PeerKind::External => ConfedEdit::Remove,
+            },
             prepend: Vec::new(),
             replace_as: None,
             private: PrivateEdit::Keep,
@@ -188,21 +208,21 @@ impl Rewrite {
 
     fn turn(&self, turn: u8, old: Option<RawAttribute<'_>>, block: &[u8], out: &mut Vec<u8>) {
         let number = old.and_then(|old| old.value.try_into().ok()).map(u32::from_be_bytes);
-        let leaving = self.to == PeerKind::External;
+        let internal = self.to == PeerKind::Internal;
         match turn {
             code::ORIGIN => self.put_origin(old, out),
             code::AS_PATH => self.put_as_path(old.map_or(&[], |old| old.value), out),
             code::MULTI_EXIT_DISC => put_number(out, turn, self.med.apply(number)),
-            code::LOCAL_PREF if !leaving => {
+            code::LOCAL_PREF if self.to.is_within() => {
                 put_number(out, turn, self.local_pref.apply(number));
             }
             code::AGGREGATOR => self.put_aggregator(old, out),
             code::COMMUNITIES => self.put_communities(old, out),
-            code::ORIGINATOR_ID if !leaving => {
+            code::ORIGINATOR_ID if internal => {
                 let reflected = self.reflection.map(|r| r.originator_id.to_bits());
                 put_number(out, turn, number.or(reflected));
             }
-            code::CLUSTER_LIST if !leaving => self.put_cluster_list(old, out),
+            code::CLUSTER_LIST if internal => self.put_cluster_list(old, out),
             code::EXTENDED_COMMUNITIES => self.put_extended(old, out),
             code::AS4_PATH => self.put_as4_path(block, out),
             code::AS4_AGGREGATOR => self.put_as4_aggregator(block, out),
@@ -222,19 +242,26 @@ impl Rewrite {
         }
     }
 
-    fn path(&self, value: &[u8]) -> Vec<u32> {
-        let replaced = AsPath::new(value).asns().map(|asn| match self.replace_as {
+    fn path(&self, value: &[u8]) -> Parts {
+        let path = AsPath::new(value);
+        let confederation = match self.confederation {
+            ConfedEdit::Keep => path.confederation().collect(),
+            ConfedEdit::Prepend(own) => [own].into_iter().chain(path.confederation()).collect(),
+            ConfedEdit::Remove => Vec::new(),
+        };
+        let replaced = path.asns().map(|asn| match self.replace_as {
             Some((from, to)) if asn == from => to,
             Some(_) | None => asn,
         });
-        let mut path: Vec<u32> = replaced.collect();
-        self.private.apply(&mut path);
-        path.splice(0..0, self.prepend.iter().copied());
-        path
+        let mut sequence: Vec<u32> = replaced.collect();
+        self.private.apply(&mut sequence);
+        sequence.splice(0..0, self.prepend.iter().copied());
+        Parts { confederation, sequence }
     }
 
     fn put_as_path(&self, value: &[u8], out: &mut Vec<u8>) {
-        let unchanged = self.prepend.is_empty()
+        let unchanged = self.confederation == ConfedEdit::Keep
+            && self.prepend.is_empty()
             && self.replace_as.is_none()
             && self.private == PrivateEdit::Keep;
         match self.asn_width {
@@ -242,20 +269,21 @@ impl Rewrite {
                 attribute::emit(out, flags::TRANSITIVE, code::AS_PATH, value);
             }
             width @ (AsnWidth::Two | AsnWidth::Four) => {
-                let path = self.path(value);
-                put_sequence(out, flags::TRANSITIVE, code::AS_PATH, &path, width);
+                put_path(out, flags::TRANSITIVE, code::AS_PATH, &self.path(value), width);
             }
         }
     }
 
-    /// RFC 6793 §4.2.2: only when some AS number does not fit two octets.
+    /// RFC 6793 §4.2.2: only when some AS number does not fit two octets, and without confederation
+    /// segments.
     fn put_as4_path(&self, block: &[u8], out: &mut Vec<u8>) {
         match self.asn_width {
             AsnWidth::Four => {}
             AsnWidth::Two => {
                 let path = self.path(Attributes::new(block).get(code::AS_PATH).unwrap_or_default());
-                if path.iter().any(|asn| u16::try_from(*asn).is_err()) {
-                    put_sequence(out, flags::CLASS, code::AS4_PATH, &path, AsnWidth::Four);
+                if path.sequence.iter().any(|asn| u16::try_from(*asn).is_err()) {
+                    let path = Parts { confederation: Vec::new(), ..path };
+                    put_path(out, flags::CLASS, code::AS4_PATH, &path, AsnWidth::Four);
                 }
             }
         }
@@ -302,11 +330,11 @@ impl Rewrite {
         put_list(out, code::LARGE_COMMUNITIES, list.into_iter().map(LargeCommunity::octets));
     }
 
-    /// RFC 4360 §6: non-transitive ones do not cross the border of an AS.
+    /// RFC 4360 §6: non-transitive ones do not cross the border of an AS, but that of a Member-AS.
     fn put_extended(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
         let Some(old) = old else { return };
         match self.to {
-            PeerKind::Internal => self.copy(old, out),
+            PeerKind::Internal | PeerKind::Confederation => self.copy(old, out),
             PeerKind::External => {
                 let list = old.value.as_chunks::<8>().0.iter().copied();
                 let kept = list.filter(|octets| ExtendedCommunity(*octets).is_transitive());
@@ -347,10 +375,9 @@ fn put_number(out: &mut Vec<u8>, code: u8, number: Option<u32>) {
     }
 }
 
-fn put_sequence(out: &mut Vec<u8>, flags: u8, code: u8, path: &[u32], width: AsnWidth) {
-    let segments = path.len().div_ceil(as_path::SEGMENT_MAX);
-    attribute::put_head(out, flags, code, path.len() * width.octets() + 2 * segments);
-    as_path::put_sequence(out, path, width);
+fn put_path(out: &mut Vec<u8>, flags: u8, code: u8, path: &Parts, width: AsnWidth) {
+    attribute::put_head(out, flags, code, path.octets(width));
+    path.put(out, width);
 }
 
 fn put_list<const N: usize>(out: &mut Vec<u8>, code: u8, list: impl Iterator<Item = [u8; N]>) {

@@ -60,12 +60,14 @@ pub struct Summary {
     pub med: Option<u32>,
     /// LOCAL_PREF.
     pub local_pref: Option<u32>,
-    /// The nearest AS; 0 when the path is empty.
+    /// The nearest AS outside of our confederation; 0 when there is none.
     pub first_as: u32,
     /// ORIGINATOR_ID; 0.0.0.0 is not a valid one.
     pub originator_id: Option<Ipv4Addr>,
-    /// Number of AS numbers on the path.
+    /// Number of AS numbers on the path, without those within our confederation.
     pub as_path_length: u16,
+    /// Number of Member-AS Numbers on the path (RFC 5065).
+    pub confederation_length: u8,
     /// Number of cluster identifiers.
     pub cluster_list_length: u8,
     /// ORIGIN.

@@ -8,6 +8,7 @@ mod about;
 mod annotations;
 mod bfd;
 mod bmp;
+mod confederation;
 mod draft;
 mod drain;
 mod filter;
@@ -82,6 +83,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
     peer::configured(world, own, &settings, &mut draft);
     let config = Config {
         local_as: settings.as_number_of(own),
+        confederation: settings.speaker.confederation.clone(),
         ranges: std::mem::take(&mut draft.ranges),
         router_id: router_id(own),
         listen: settings.listen(own),

@@ -40,7 +40,7 @@ pub(super) fn bulk(lab: &mut Lab) -> Result<()> {
         let local = node.gateway_ipv4();
         let neighbor = Neighbor::new(local.into(), node.ipv4.into(), node.as_number);
         let as_number = lab.spec.router.as_number;
-        let config = Config { as_number, router_id: local, neighbors: vec![neighbor] };
+        let config = Config::new(as_number, local, vec![neighbor]);
         let mut bird = Bird::start(&lab.router, &directory, &config)?;
         let routes: Vec<_> = (0..count).map(bird::prefix).map(Announcement::plain).collect();
         bird.announce(&routes)?;

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use nix::unistd::Pid;
 
 use super::{
-    ANY_OTHER, Announcement, Config, Daemon, Family, Hops, Neighbor, Process, Restart, Route,
-    Session, Table, program, tail,
+    ANY_OTHER, Announcement, Confederation, Config, Daemon, Family, Hops, Neighbor, Process,
+    Restart, Route, Session, Table, program, tail,
 };
 use crate::netns::{Netns, output};
 use crate::wait::until;
@@ -233,6 +233,10 @@ fn write_neighbor(
         config.as_number,
         hold_time / 3
     )?;
+    if let Some(Confederation { identifier, members }) = &config.confederation {
+        let member = if members.contains(as_number) { "yes" } else { "no" };
+        writeln!(text, "  confederation {identifier};\n  confederation member {member};")?;
+    }
     match neighbor.hops {
         Hops::Usual => {}
         Hops::Gtsm => writeln!(text, "  ttl security on;")?,
@@ -343,7 +347,13 @@ fn read_detail(route: &mut Route, line: &str) {
     };
     match name {
         "BGP.as_path" => {
-            route.as_path = value.split(' ').filter_map(|number| number.parse().ok()).collect();
+            // `(65001 65002) 64500`: members of a confederation stand in brackets.
+            let inside = value.strip_prefix('(').and_then(|value| value.split_once(')'));
+            let numbers = |text: &str| -> Vec<u32> {
+                text.split(' ').filter_map(|number| number.parse().ok()).collect()
+            };
+            let (members, outside) = inside.unwrap_or(("", value));
+            (route.members, route.as_path) = (numbers(members), numbers(outside));
         }
         // The global address stands before the link-local one.
         "BGP.next_hop" => {
@@ -383,6 +393,7 @@ mod tests {
              \tBGP.community: (64512,7) (64512,3)\n\
              \tBGP.large_community: (64512, 1, 2)\n\
              \x20                    unicast [n1 01:50:47.990] (100) [AS64513i]\n\
+             \tBGP.as_path: (65001 65002) 64500\n\
              \tBGP.next_hop: 10.0.2.10\n\
              192.0.2.0/24         blackhole [announced4 01:50:47.077] * (200)\n\
              \tBGP.community: (64500,11)\n\
@@ -395,6 +406,10 @@ mod tests {
         assert_eq!(paths[0].large_communities, ["64512:1:2"]);
         assert_eq!((paths[0].local_pref, paths[0].best, paths[1].best), (Some(100), true, false));
         assert_eq!(paths[1].next_hop, IpAddr::from([10, 0, 2, 10]));
+        assert_eq!(
+            (&paths[1].members[..], &paths[1].as_path[..]),
+            (&[65001, 65002][..], &[64500][..])
+        );
         let v6 = &table[&"fd00:65:1::/64".parse::<IpNet>().unwrap()][0];
         assert_eq!(v6.next_hop.to_string(), "fd00:10:1::10");
         assert_eq!(table.len(), 2);

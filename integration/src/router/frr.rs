@@ -13,8 +13,8 @@ use nix::unistd::{Group, Pid, User, chown};
 use serde_json::Value;
 
 use super::{
-    Announcement, Config, Daemon, Family, Hops, Neighbor, Process, Restart, Route, Session, Table,
-    program, tail,
+    Announcement, Confederation, Config, Daemon, Family, Hops, Neighbor, Process, Restart, Route,
+    Session, Table, program, tail,
 };
 use crate::netns::{Netns, output};
 use crate::wait::until;
@@ -266,6 +266,13 @@ router bgp {}
 ",
         config.as_number, config.router_id
     );
+    if let Some(Confederation { identifier, members }) = &config.confederation {
+        let others = members.iter().filter(|member| **member != config.as_number);
+        let others: Vec<String> = others.map(u32::to_string).collect();
+        writeln!(text, " bgp confederation identifier {identifier}").expect("writing to a string");
+        writeln!(text, " bgp confederation peers {}", others.join(" "))
+            .expect("writing to a string");
+    }
     // Of the whole router, not of a neighbor.
     let restart = config.neighbors.iter().find_map(|neighbor| neighbor.graceful_restart);
     if let Some(seconds) = restart {
@@ -339,12 +346,17 @@ fn read_path(json: &Value) -> Option<Route> {
         return None;
     }
     let mut route = Route::by(global["ip"].as_str()?.parse().ok()?);
-    let segments = json["aspath"]["segments"].as_array().into_iter().flatten();
-    route.as_path = segments
-        .filter_map(|segment| segment["list"].as_array())
-        .flatten()
-        .filter_map(|number| number.as_u64()?.try_into().ok())
-        .collect();
+    let segments = json["aspath"]["segments"].as_array();
+    let numbers = |within: bool| -> Vec<u32> {
+        let segments = segments.into_iter().flatten();
+        segments
+            .filter(|segment| (segment["type"] == "as-confed-sequence") == within)
+            .filter_map(|segment| segment["list"].as_array())
+            .flatten()
+            .filter_map(|number| number.as_u64()?.try_into().ok())
+            .collect()
+    };
+    (route.as_path, route.members) = (numbers(false), numbers(true));
     let pref = json["locPrf"].as_u64().or_else(|| json["localpref"].as_u64());
     route.local_pref = pref.and_then(|pref| pref.try_into().ok());
     let texts = |value: &Value| -> Vec<String> {

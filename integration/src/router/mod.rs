@@ -42,6 +42,22 @@ pub(crate) struct Config {
     pub(crate) as_number: u32,
     pub(crate) router_id: Ipv4Addr,
     pub(crate) neighbors: Vec<Neighbor>,
+    /// The confederation of which the speaker's AS is a member (RFC 5065); of BIRD and FRR alone.
+    pub(crate) confederation: Option<Confederation>,
+}
+
+impl Config {
+    /// A speaker whose AS is one.
+    pub(crate) const fn new(as_number: u32, router_id: Ipv4Addr, neighbors: Vec<Neighbor>) -> Self {
+        Self { as_number, router_id, neighbors, confederation: None }
+    }
+}
+
+/// A confederation as its members know it.
+#[derive(Debug, Clone)]
+pub(crate) struct Confederation {
+    pub(crate) identifier: u32,
+    pub(crate) members: Vec<u32>,
 }
 
 /// One configured neighbor.
@@ -123,6 +139,8 @@ pub(crate) struct Session {
 pub(crate) struct Route {
     pub(crate) next_hop: IpAddr,
     pub(crate) as_path: Vec<u32>,
+    /// The members of the router's confederation on the path; of BIRD and FRR alone.
+    pub(crate) members: Vec<u32>,
     pub(crate) local_pref: Option<u32>,
     /// `aa:nn`, sorted.
     pub(crate) communities: Vec<String>,
@@ -222,6 +240,8 @@ impl Program {
         let own_words = config.neighbors.iter().any(|neighbor| !neighbor.own_words.is_empty());
         let takes_words = matches!(self, Self::Bird | Self::Frr);
         ensure!(!own_words || takes_words, "the driver of {self} takes no lines of its own");
+        let member = config.confederation.is_some();
+        ensure!(!member || takes_words, "the driver of {self} knows no confederation");
         Ok(match self {
             Self::GoBgp => Box::new(gobgp::GoBgp::start(netns, directory, config)?),
             Self::Bird => Box::new(bird::Bird::start(netns, directory, config)?),
@@ -320,6 +340,7 @@ impl Route {
         Self {
             next_hop,
             as_path: Vec::new(),
+            members: Vec::new(),
             local_pref: None,
             communities: Vec::new(),
             large_communities: Vec::new(),

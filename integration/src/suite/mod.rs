@@ -72,6 +72,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::LIMITS,
         interop::AS_RULES,
         interop::ROLES,
+        interop::CONFEDERATION,
         interop::TERMS,
         interop::FABRIC,
         interop::UNNUMBERED,

@@ -143,7 +143,7 @@ fn gobgp(bench: &Bench) -> Result<()> {
         Neighbor::new(node.ipv4.into(), node.gateway_ipv4().into(), 64_500),
         Neighbor::new(node.ipv6.into(), node.gateway_ipv6().into(), 64_500),
     ];
-    let peer = Config { as_number: node.as_number, router_id: node.ipv4, neighbors };
+    let peer = Config::new(node.as_number, node.ipv4, neighbors);
     let peer = GoBgp::start(lab.agents[0].netns(), &bench.run.directory().join("peer"), &peer)?;
     let router = lab.router_daemon()?;
     router.wait_established(Duration::from_secs(20))?;

@@ -187,7 +187,8 @@ fn takes_nothing(hold_time: u16) {
         crate::session::collision::Identity { router_id: Ipv4Addr::new(10, 0, 0, 2), asn: 65002 };
     let mut bytes = Vec::new();
     let peer = &config.peers[&name(1)];
-    our_open(peer, theirs, RestartState::Running, Forwarding::Lost).emit(&mut bytes);
+    let kind = crate::wire::PeerKind::External;
+    our_open(peer, theirs, kind, (RestartState::Running, Forwarding::Lost)).emit(&mut bytes);
     crate::wire::keepalive(&mut bytes);
     speaker.handle(start, Input::Received { conn, bytes: &bytes });
     while speaker.poll_transmit(start, conn).is_some() {}

@@ -1,5 +1,6 @@
 //! The codec against written-out bytes and against random ones.
 
+mod confederation;
 mod messages;
 mod random;
 mod revised_errors;

@@ -6,18 +6,19 @@ use proptest::prelude::*;
 use super::*;
 
 fn codecs() -> impl Strategy<Value = Codec> {
-    let peer = prop_oneof![Just(PeerKind::Internal), Just(PeerKind::External)];
+    let kinds = vec![PeerKind::Internal, PeerKind::Confederation, PeerKind::External];
+    let peer = prop::sample::select(kinds);
     let width = prop_oneof![Just(AsnWidth::Two), Just(AsnWidth::Four)];
     let size = prop_oneof![Just(MessageSize::Standard), Just(MessageSize::Extended)];
     (peer, width, size, families(), families(), families()).prop_map(
         |(peer, asn_width, message_size, families, paths, next_hop)| Codec {
-            peer,
             asn_width,
             families,
             add_path_receive: paths,
             add_path_send: paths,
             extended_next_hop: next_hop,
             message_size,
+            ..Codec::baseline(peer)
         },
     )
 }
@@ -91,7 +92,10 @@ proptest! {
             PathIds::Present => list.clone(),
             PathIds::Absent => list.iter().map(|(_, prefix)| (0, *prefix)).collect(),
         };
-        let rewrite = Rewrite { prepend: path.clone(), asn_width: codec.asn_width, ..Rewrite::towards(codec.peer) };
+        let mut rewrite = Rewrite { prepend: path.clone(), asn_width: codec.asn_width, ..Rewrite::towards(codec.peer) };
+        if codec.peer == PeerKind::Confederation {
+            rewrite.confederation = ConfedEdit::Prepend(65001);
+        }
         let mut attributes = Vec::new();
         rewrite.apply(&originated(Origin::Igp), &mut attributes);
         let next_hop = NextHop::V6("2001:db8::1".parse().unwrap());

@@ -186,6 +186,39 @@ fn wrong_values_of_the_mandatory_attributes_withdraw_the_routes() {
     }
 }
 
+/// RFC 5065 §4 and §5: what stays within an AS goes from member to member, clusters do not.
+#[test]
+fn another_member_of_a_confederation_is_nearly_internal() {
+    const MEMBER: &str = "400206 0301 0000fdea";
+    let good = format!("{ORIGIN} {MEMBER} {NEXT_HOP} 400504 00000064");
+    let outcome = judge(&good, PeerKind::Confederation, TEN);
+    assert_eq!((outcome.severity, outcome.text.as_str()), (None, ""));
+    let attributes = Attributes::new(&outcome.block);
+    assert_eq!(attributes.local_pref(), Some(100));
+    assert_eq!(attributes.as_path().to_string(), "(65002)");
+    for (dump, severity, text) in [
+        (
+            format!("{good} 800904 0a000001"),
+            AttributeDiscard,
+            "ORIGINATOR_ID from an external peer",
+        ),
+        (format!("{good} 800a04 0a000001"), AttributeDiscard, "CLUSTER_LIST from an external peer"),
+        (
+            format!("{ORIGIN} {PATH} {NEXT_HOP}"),
+            TreatAsWithdraw,
+            "AS_PATH does not begin with a confederation segment",
+        ),
+        (
+            format!("{ORIGIN} 400206 0401 0000fdea {NEXT_HOP}"),
+            TreatAsWithdraw,
+            "AS_PATH contains an AS_SET",
+        ),
+    ] {
+        let outcome = judge(&dump, PeerKind::Confederation, TEN);
+        assert_eq!((outcome.severity, outcome.text.as_str()), (Some(severity), text));
+    }
+}
+
 #[test]
 fn attributes_of_an_old_peer_are_dropped_when_wrong() {
     let old = Codec::baseline(PeerKind::External);

@@ -58,6 +58,7 @@ fn a_classic_update_reads_and_writes_as_these_octets() {
         first_as: 65001,
         originator_id: None,
         as_path_length: 2,
+        confederation_length: 0,
         cluster_list_length: 0,
         origin: Origin::Igp,
         marks: Marks::NO_EXPORT,

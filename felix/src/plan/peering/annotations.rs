@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
-    AsOverride, Between, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
-    Multipath, PeerConfig, PeerRestart, PeerRole, Receive, RemoteAs, RemovePrivate, Role, Signing,
-    SilentPeer, Specifics, Ttl,
+    AsOverride, Between, Confederation, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode,
+    MaxPaths, Multipath, PeerConfig, PeerRestart, PeerRole, Receive, RemoteAs, RemovePrivate, Role,
+    Signing, SilentPeer, Specifics, Ttl,
 };
 use ocicat_bgp::wire::{Family, FamilySet, HoldTime, Prefix};
 
@@ -28,6 +28,9 @@ type Read<T> = fn(&str, &mut T) -> Result<(), String>;
 
 /// The knob that no session goes without when it cannot be read.
 const TCP_AO: &str = "tcp-ao";
+
+/// The confederation that the node's AS is a member of.
+pub(super) const CONFEDERATION: &str = "confederation";
 
 /// What can be set for one peer, or on a BGPConfiguration for all: the name without the prefix, and how it is read.
 const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
@@ -93,6 +96,9 @@ const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
     }),
     ("aggregates", |text, speaker| set(&mut speaker.aggregates, aggregates(text))),
     ("bmp", |text, speaker| set(&mut speaker.stations, super::bmp::parse(text))),
+    (CONFEDERATION, |text, speaker| {
+        set(&mut speaker.confederation, super::confederation::parse(text).map(Some))
+    }),
     ("multipath-between", |text, speaker| set(&mut speaker.multipath.between, between(text))),
 ];
 
@@ -107,6 +113,8 @@ pub(super) struct SpeakerKnobs {
     pub(super) aggregates: BTreeMap<Prefix, Specifics>,
     /// Who is told of all this by BMP.
     pub(super) stations: super::bmp::Stations,
+    /// The confederation that our AS is a member of.
+    pub(super) confederation: Option<Confederation>,
 }
 
 impl Default for SpeakerKnobs {
@@ -116,6 +124,7 @@ impl Default for SpeakerKnobs {
             multipath: Multipath::default(),
             aggregates: BTreeMap::new(),
             stations: super::bmp::Stations::new(),
+            confederation: None,
         }
     }
 }

@@ -238,6 +238,12 @@ impl Reader<'_> {
         };
         peer.local_as =
             spec.local_as_number.and_then(|number| NonZeroU32::new(number.0)).map(LocalAs::from);
+        let own = self.settings.own_as(self.own);
+        if own.has_inside(peer.remote_as) && peer.local_as.take().is_some() {
+            let message =
+                "the peer is of the node's own confederation, which knows it by asNumber; ignored";
+            self.report("spec.localASNumber", message);
+        }
         peer.allow_own_as = spec.num_allowed_local_as_numbers.unwrap_or(0);
         peer.next_hop = match spec.next_hop_mode {
             Some(calico::NextHopMode::Auto) => NextHopMode::Auto,
@@ -246,7 +252,7 @@ impl Reader<'_> {
             None if spec.keep_original_next_hop == Some(true) => NextHopMode::Keep,
             None => NextHopMode::Auto,
         };
-        let ours = self.settings.as_number_of(self.own).get();
+        let ours = own.number.get();
         let internal = peer.remote_as.expected_kind(ours) == PeerKind::Internal;
         let same_cluster = node.is_some_and(|node| node.cluster_id == self.own.cluster_id);
         if self.own.cluster_id.is_some() && internal && !same_cluster {
@@ -256,8 +262,7 @@ impl Reader<'_> {
         self.timers(&mut peer);
         let found = self.draft.password(self.world, &self.key, PASSWORD, spec.password.as_ref());
         peer.password = found.password;
-        let shown = peer.local_as.map_or(ours, |local_as| local_as.number.get());
-        let external = peer.remote_as.expected_kind(shown) == PeerKind::External;
+        let external = own.expected_kind(&peer) == PeerKind::External;
         let source = filter::Source {
             world: self.world,
             settings: self.settings,

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 use ocicat_bgp::rib::filter::{AnyCommunity, PRIORITY_ZERO};
-use ocicat_bgp::speaker::{Originated, PeerConfig, PeerRestart, RemoteAs};
+use ocicat_bgp::speaker::{Originated, OwnAs, PeerConfig, PeerRestart, RemoteAs};
 use ocicat_bgp::wire::Family;
 
 use super::annotations::{self, PeerKnobs, SpeakerKnobs};
@@ -16,7 +16,7 @@ use super::{LogLevel, RESTART_IS_OFF, filter, restart_time, services};
 use crate::datastore::calico::{self, BgpConfigurationSpec, BindMode, ProgramClusterRoutes};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
-use crate::world::{Annotated, Node, World};
+use crate::world::{ANNOTATION_PREFIX, Annotated, Node, World};
 
 /// Calico's own AS number for nodes that have none.
 const DEFAULT_AS: NonZeroU32 = NonZeroU32::new(64512).expect("64512 is not zero");
@@ -61,6 +61,9 @@ impl Settings {
             let into = (&mut knobs, &mut speaker);
             annotations::of_configuration(&key, &object.annotations, into, problems);
         }
+        let of_node_alone = of_node.annotations.contains_key(annotations::CONFEDERATION);
+        let name = if of_node_alone { &name_of_node } else { "default" };
+        let confederation = Key::cluster(Kind::BgpConfiguration, name);
         let mut reader =
             Reader { default: &default.spec, of_node: &of_node.spec, name_of_node, problems };
         let as_number = reader.either(|spec| spec.as_number);
@@ -70,7 +73,7 @@ impl Settings {
         let specs = (&default.spec, &of_node.spec);
         let services = services::Ranges::read(specs, &reader.name_of_node, reader.problems);
         let advertised = reader.advertised();
-        Self {
+        let mut settings = Self {
             as_number: as_number.and_then(|n| NonZeroU32::new(n.0)).unwrap_or(DEFAULT_AS),
             mesh: default.spec.node_to_node_mesh_enabled.unwrap_or(true),
             mesh_password: default.spec.node_mesh_password.clone(),
@@ -88,6 +91,23 @@ impl Settings {
             log,
             services,
             workload_addresses,
+        };
+        settings.check_confederation(world, &confederation, problems);
+        settings
+    }
+
+    /// A member has another number than the whole.
+    fn check_confederation(&mut self, world: &World, key: &Key, problems: &mut Vec<Problem>) {
+        let Some(own) = world.own_node() else { return };
+        let number = self.as_number_of(own);
+        if self.own_as(own).public() == number.get() && self.speaker.confederation.take().is_some()
+        {
+            let field =
+                format!("metadata.annotations[{ANNOTATION_PREFIX}{}]", annotations::CONFEDERATION);
+            let message = format!(
+                "AS {number} is the node's own number, which a member cannot share with its confederation; ignored"
+            );
+            problems.push(Problem::new(key, field, message));
         }
     }
 
@@ -117,6 +137,11 @@ impl Settings {
     /// The AS number of a node.
     pub(super) fn as_number_of(&self, node: &Node) -> NonZeroU32 {
         node.as_number.and_then(NonZeroU32::new).unwrap_or(self.as_number)
+    }
+
+    /// The AS numbers that our node goes by.
+    pub(super) fn own_as(&self, own: &Node) -> OwnAs<'_> {
+        OwnAs { number: self.as_number_of(own), confederation: self.speaker.confederation.as_ref() }
     }
 
     /// Where we accept connections.

@@ -92,7 +92,10 @@ fn lost(step: Step, path: &PathSnapshot, best: &PathSnapshot) -> String {
             mine.med.unwrap_or(0)
         ),
         Step::ExternalOverInternal => {
-            "not chosen: it was heard over iBGP, the best over eBGP".to_owned()
+            "not chosen: it was heard within our AS, the best over eBGP".to_owned()
+        }
+        Step::ConfederationLength => {
+            "not chosen: it came through more members of the confederation".to_owned()
         }
         Step::RouterId => than("its router id is higher", &path.router_id, &best.router_id),
         Step::ClusterListLength => "not chosen: it was reflected more often".to_owned(),

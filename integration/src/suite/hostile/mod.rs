@@ -95,7 +95,7 @@ impl Siege {
         let local = near.gateway_ipv4();
         let neighbor = Neighbor::new(local.into(), near.ipv4.into(), near.as_number);
         let as_number = lab.spec.router.as_number;
-        let config = Config { as_number, router_id: local, neighbors: vec![neighbor] };
+        let config = Config::new(as_number, local, vec![neighbor]);
         let directory = lab.directory().join("tor");
         let mut honest = program.start(&lab.router, &directory, &config)?;
         lab.agents[0].talk_only();

@@ -287,7 +287,7 @@ fn config(lab: &Lab, place: Place) -> Config {
             add(on(link, "1"), on(link, "2"), below.as_number());
         }
     }
-    Config { as_number: place.as_number(), router_id: place.router_id(), neighbors }
+    Config::new(place.as_number(), place.router_id(), neighbors)
 }
 
 /// All that comes to a router, or leaves it, is lost, and no link goes down: as with a crashed line

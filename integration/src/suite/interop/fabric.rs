@@ -115,7 +115,7 @@ impl Fabric {
             }
         }
         let router_id = on(spine, &lab.spec.nodes[0], "1")[0].parse()?;
-        let config = Config { as_number: SPINE_AS, router_id, neighbors };
+        let config = Config::new(SPINE_AS, router_id, neighbors);
         Program::Bird.start(netns, &lab.directory().join(format!("{spine:?}")), &config)
     }
 

@@ -361,7 +361,7 @@ impl Terms {
             neighbor.graceful_restart = self.graceful_restart;
             neighbor.max_prefixes = self.max_prefixes;
         }
-        Config { as_number: self.router_as, router_id: node.gateway_ipv4(), neighbors }
+        Config::new(self.router_as, node.gateway_ipv4(), neighbors)
     }
 }
 

@@ -63,7 +63,7 @@ fn client(lab: &Lab, place: Place) -> Result<Box<dyn Daemon>> {
         families: Family::BOTH.to_vec(),
         ..Neighbor::new(local.into(), reflector.ipv4.into(), AS_NUMBER)
     };
-    let config = Config { as_number: AS_NUMBER, router_id: local, neighbors: vec![neighbor] };
+    let config = Config::new(AS_NUMBER, local, vec![neighbor]);
     Program::Frr.start(netns, &lab.directory().join(format!("frr-{local}")), &config)
 }
 

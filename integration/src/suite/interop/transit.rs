@@ -123,7 +123,7 @@ impl Transit {
         let neighbors = far_link().map(|(local, node)| Neighbor::new(local, node, node_as));
         let router_id = Ipv4Addr::new(10, 1, 1, 1);
         let neighbors = neighbors.to_vec();
-        let mut config = Config { as_number: FAR_AS, router_id, neighbors };
+        let mut config = Config::new(FAR_AS, router_id, neighbors);
         change(&mut config);
         program.start(&self.far, &self.place(program, "far"), &config)
     }

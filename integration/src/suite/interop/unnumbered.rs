@@ -92,7 +92,7 @@ bfd
   receive-interval 100
   detect-multiplier 3
 ";
-    let config = Config { as_number, router_id: ROUTER_ID, neighbors: Vec::new() };
+    let config = Config::new(as_number, ROUTER_ID, Vec::new());
     let files = Files { bgpd, bfdd: Some(bfdd.to_owned()) };
     Frr::start_with(&lab.router, &lab.directory().join("frr"), &config, &files)
 }

@@ -128,7 +128,7 @@ fn start_bird(lab: &Lab, ours: [&str; 2]) -> Result<Box<dyn Daemon>> {
         };
         neighbors.push(neighbor);
     }
-    let config = Config { as_number: POD_AS, router_id: Ipv4Addr::new(10, 9, 9, 9), neighbors };
+    let config = Config::new(POD_AS, Ipv4Addr::new(10, 9, 9, 9), neighbors);
     Program::Bird.start(&pod.sandbox.netns, &lab.directory().join("pod-bird"), &config)
 }
 
