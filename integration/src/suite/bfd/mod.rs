@@ -147,7 +147,11 @@ fn cut_and_heal(lab: &Lab) -> Result<()> {
         wait_up(lab)?;
     }
     let metrics = lab.agents[0].metrics("ocicat_bfd_session_down_total")?;
-    ensure!(metrics.iter().all(|line| line.ends_with(" 3")) && metrics.len() == 2, "{metrics:?}");
+    ensure!(
+        metrics.iter().all(|line| line.ends_with(" 3")) && metrics.len() == 2,
+        "{metrics:?}\n{}",
+        lab.agents[0].log_tail()
+    );
     Ok(())
 }
 
