@@ -15,7 +15,6 @@ use crate::dataplane::{
     Change, CommitError, NextHop, Outcome, PROTOCOL, Route, RouteKind, State, route,
 };
 use crate::nft::{self, Transaction};
-use crate::plan::routes::without;
 use crate::plan::ruleset::TABLE;
 
 /// How often a route that could not be changed is tried again, if nothing else brings it up.
@@ -91,6 +90,7 @@ impl Daemon {
             self.mtu_changed();
             let places = self.routes.follow_links(self.dark_links(), &self.ways);
             self.pending.routes_at(places);
+            self.tell_dark();
         }
         if link.admin == Admin::Down {
             // The kernel removes IPv4 routes over it without a word.
@@ -208,15 +208,13 @@ impl Daemon {
             }
             Some(Done::Applied(change, outcome, took)) => self.applied(&change, &outcome, took),
             Some(Done::Resolved(asked, ways)) => {
-                let dark = self.dark_links();
-                let ways = without(&dark, ways);
                 if self.ways != ways {
                     self.ways = ways;
                     let places = self.routes.follow_ways(&self.ways);
                     self.pending.routes_at(places);
                 }
                 self.tell_links();
-                self.tell_unreachable(&asked, dark);
+                self.tell_unreachable(&asked);
             }
             Some(Done::Adopted(failures)) => {
                 for failure in failures {

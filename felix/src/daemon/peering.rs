@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
@@ -93,16 +92,13 @@ const UNREACHABLE_MAX: usize = 1024;
 
 impl Daemon {
     /// Tells the speaker which next hops and links lead nowhere, so that it chooses other paths.
-    pub(super) fn tell_unreachable(
-        &mut self,
-        asked: &BTreeSet<IpAddr>,
-        interfaces: BTreeSet<Arc<str>>,
-    ) {
+    pub(super) fn tell_unreachable(&mut self, asked: &BTreeSet<IpAddr>) {
         // Of peers the way is asked for, too; they need not be next hops.
         let mut next_hops = self.routes.next_hops();
         next_hops.extend(&self.unreachable.next_hops);
         let lost = self.routes.unreachable(&(asked & &next_hops), &self.ways);
         let next_hops: BTreeSet<IpAddr> = lost.into_iter().take(UNREACHABLE_MAX).collect();
+        let interfaces = self.routes.dark_links().clone();
         let unreachable = Unreachable { next_hops, interfaces };
         if self.unreachable == unreachable {
             return;
@@ -120,6 +116,12 @@ impl Daemon {
             let _ = speaker.set_unreachable(unreachable.clone());
         }
         self.unreachable = unreachable;
+    }
+
+    /// The same when links change, of the next hops that the kernel has answered for.
+    pub(super) fn tell_dark(&mut self) {
+        let known = self.ways.keys().chain(&self.unreachable.next_hops).copied().collect();
+        self.tell_unreachable(&known);
     }
 
     /// Works out whom to speak to, and tells the speaker.

@@ -2,6 +2,7 @@
 
 mod legs;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -23,15 +24,6 @@ const LEARNED_IPV4_METRIC: u32 = 20;
 /// Which way each next hop of BGP really goes: itself when it is on a link, else the gateways towards it.
 pub type Ways = BTreeMap<IpAddr, Resolved>;
 
-/// Leaves out what goes by an interface that carries nothing: the kernel keeps such routes as long as the interface is not
-/// switched off, and would send into the void.
-pub fn without(dark: &BTreeSet<Arc<str>>, mut ways: Ways) -> Ways {
-    for way in ways.values_mut() {
-        way.hops.retain(|hop| !dark.contains(&hop.interface));
-    }
-    ways
-}
-
 /// Whether the way leads through the very route that would be made of it.
 fn is_circular(way: &Resolved, prefix: IpNet) -> bool {
     way.protocol == PROTOCOL && way.matched == prefix
@@ -50,9 +42,12 @@ pub struct RoutePlan {
     /// What the speaker has chosen, where there is a way to it.
     learned: Routes,
     best: BTreeMap<IpNet, Learned>,
+    /// How many of these paths go by each next hop that has to be resolved.
+    distant: BTreeMap<IpAddr, usize>,
     /// Learned routes of an earlier life, kept until the speaker has heard its peers again (RFC 4724 §4.1).
     held: Routes,
-    /// Interfaces that carry nothing.
+    /// Interfaces that carry nothing: the kernel keeps routes over them as long as they are not switched off, and would
+    /// send into the void.
     dark: BTreeSet<Arc<str>>,
     /// Addresses of ours, which are no next hops.
     addresses: Vec<IpAddr>,
@@ -128,8 +123,10 @@ impl RoutePlan {
         for (peer, gateway) in &self.routing.gateways {
             let prefix = IpNet::from(*peer);
             let way = ways.get(gateway).filter(|way| !is_circular(way, prefix));
-            if let Some(way) = way.filter(|way| !way.hops.is_empty()) {
-                let mut route = Route::new(prefix, RouteKind::Unicast(way.hops.clone()));
+            let hops: Vec<NextHop> =
+                way.into_iter().flat_map(|way| lit(&self.dark, way)).cloned().collect();
+            if !hops.is_empty() {
+                let mut route = Route::new(prefix, RouteKind::Unicast(hops));
                 route.metric = learned_key(prefix).metric;
                 self.guided.insert(route.key(), route);
             }
@@ -143,7 +140,14 @@ impl RoutePlan {
             return BTreeSet::new();
         }
         self.dark = dark;
-        self.follow_learned(ways)
+        let mut places = self.guide(ways);
+        places.extend(self.follow_learned(ways));
+        places
+    }
+
+    /// Interfaces that carry nothing, as last told.
+    pub fn dark_links(&self) -> &BTreeSet<Arc<str>> {
+        &self.dark
     }
 
     fn follow_learned(&mut self, ways: &Ways) -> BTreeSet<RouteKey> {
@@ -154,13 +158,32 @@ impl RoutePlan {
     /// The speaker chose paths for a prefix. Gives the place that may have changed.
     pub fn learn(&mut self, route: Learned, ways: &Ways) -> RouteKey {
         let prefix = IpNet::from(route.prefix);
-        self.best.insert(prefix, route);
+        for address in distant(&route) {
+            *self.distant.entry(address).or_default() += 1;
+        }
+        if let Some(before) = self.best.insert(prefix, route) {
+            self.leave(&before);
+        }
         self.find_way(prefix, ways)
+    }
+
+    /// A path is not used any more.
+    fn leave(&mut self, route: &Learned) {
+        for address in distant(route) {
+            if let Entry::Occupied(mut users) = self.distant.entry(address) {
+                *users.get_mut() -= 1;
+                if *users.get() == 0 {
+                    users.remove();
+                }
+            }
+        }
     }
 
     /// The speaker has no path for a prefix any more. Gives the place that may have changed.
     pub fn forget(&mut self, prefix: IpNet, ways: &Ways) -> RouteKey {
-        self.best.remove(&prefix);
+        if let Some(before) = self.best.remove(&prefix) {
+            self.leave(&before);
+        }
         self.find_way(prefix, ways)
     }
 
@@ -188,14 +211,13 @@ impl RoutePlan {
 
     /// The next hops that have to be resolved.
     pub fn next_hops(&self) -> BTreeSet<IpAddr> {
-        let learned = self.best.values().flat_map(|route| &route.next_hops);
-        let distant = learned.filter(|hop| on_link(hop).is_none()).map(|hop| hop.address);
-        distant.chain(self.routing.gateways.values().copied()).collect()
+        self.distant.keys().chain(self.routing.gateways.values()).copied().collect()
     }
 
     /// Those of these next hops that lead nowhere: there is no way, or it leads back to us.
     pub fn unreachable(&self, asked: &BTreeSet<IpAddr>, ways: &Ways) -> BTreeSet<IpAddr> {
-        let leads_on = |hop: &IpAddr| ways.get(hop).is_some_and(|way| !way.hops.is_empty());
+        let leads_on =
+            |hop: &IpAddr| ways.get(hop).is_some_and(|way| lit(&self.dark, way).next().is_some());
         let lost = asked.iter().filter(|hop| self.addresses.contains(hop) || !leads_on(hop));
         lost.copied().collect()
     }
@@ -259,10 +281,20 @@ impl RoutePlan {
             Some(hop) => vec![hop],
             None => {
                 let way = ways.get(&path.address).filter(|way| !is_circular(way, prefix));
-                way.map(|way| way.hops.clone()).unwrap_or_default()
+                way.into_iter().flat_map(|way| lit(&self.dark, way)).cloned().collect()
             }
         }
     }
+}
+
+/// The hops of a way over interfaces that carry something.
+fn lit<'a>(dark: &BTreeSet<Arc<str>>, way: &'a Resolved) -> impl Iterator<Item = &'a NextHop> {
+    way.hops.iter().filter(|hop| !dark.contains(&hop.interface))
+}
+
+/// The next hops of a path that have to be resolved.
+fn distant(route: &Learned) -> impl Iterator<Item = IpAddr> {
+    route.next_hops.iter().filter(|hop| on_link(hop).is_none()).map(|hop| hop.address)
 }
 
 /// A next hop that needs no looking for: a router on the link of its own session.
@@ -374,6 +406,29 @@ mod tests {
         let changed = plan.follow_ways(&ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0")]));
         assert_eq!(changed, BTreeSet::from([learned_key(net("10.65.2.0/24"))]));
         assert_eq!(text(&plan), ["10.65.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+    }
+
+    #[test]
+    fn a_link_that_carries_nothing_is_no_way_at_once() {
+        let mut plan = RoutePlan::default();
+        let ways = ways(&[("10.0.1.1", "10.0.1.1", "10.0.1.0/24")]);
+        plan.learn(learned("198.51.100.0/24", &["10.0.1.1"]), &ways);
+        plan.learn(learned("203.0.113.0/24", &["10.0.1.1"]), &ways);
+        let asked = plan.next_hops();
+        assert_eq!(asked, BTreeSet::from(["10.0.1.1".parse().unwrap()]));
+        assert!(plan.unreachable(&asked, &ways).is_empty());
+        plan.follow_links(BTreeSet::from(["eth0".into()]), &ways);
+        assert!(text(&plan).is_empty());
+        assert_eq!(plan.unreachable(&asked, &ways), asked);
+        plan.follow_links(BTreeSet::new(), &ways);
+        assert_eq!(text(&plan).len(), 2);
+        // A next hop is asked about as long as one path goes by it.
+        plan.forget(net("198.51.100.0/24"), &ways);
+        assert_eq!(plan.next_hops(), asked);
+        plan.learn(learned("203.0.113.0/24", &["10.0.1.2"]), &ways);
+        assert_eq!(plan.next_hops(), BTreeSet::from(["10.0.1.2".parse().unwrap()]));
+        plan.forget(net("203.0.113.0/24"), &ways);
+        assert!(plan.next_hops().is_empty());
     }
 
     #[test]
