@@ -60,10 +60,11 @@ impl<'a> AsPath<'a> {
         all.filter(|asn| ours.contains(asn)).count()
     }
 
-    /// The AS that originated the route; `None` on an empty path.
+    /// The AS that originated the route; `None`: our own, as the path is empty or begins within our
+    /// confederation (RFC 6811 §2).
     #[must_use]
     pub fn origin(self) -> Option<u32> {
-        self.asns().last()
+        self.segments().last().filter(Segment::counts)?.asns(AsnWidth::Four).last()
     }
 }
 
