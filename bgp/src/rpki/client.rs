@@ -107,6 +107,15 @@ pub enum Ending {
     Fault(String),
 }
 
+/// When to connect again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redial {
+    /// The cache is there, and will be asked something else.
+    AtOnce,
+    /// After a while, and longer each time.
+    Patiently,
+}
+
 /// What is wrong with what a cache says.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -153,9 +162,17 @@ impl Client {
         self.ask();
     }
 
-    /// The connection is gone. What has come of an answer is of no use without its end.
-    pub fn disconnected(&mut self) {
-        self.talk = None;
+    /// The connection is gone. What has come of an answer is of no use without its end. Says when to
+    /// connect again.
+    pub fn disconnected(&mut self) -> Redial {
+        let talk = self.talk.take();
+        if let Some(Talk { turn: Turn::Asked(Question::Changes), .. }) = talk {
+            // The cache knows nothing of the session that it was asked about, whether it says so or
+            // hangs up. Without one there is no second time.
+            self.known = None;
+            return Redial::AtOnce;
+        }
+        Redial::Patiently
     }
 
     /// It is time for a question, unless one is open.

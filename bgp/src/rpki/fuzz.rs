@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::pdu::{self, Frame};
-use super::{Change, Client, Outcome, Vrps};
+use super::{Change, Client, Outcome, Redial, Vrps};
 use crate::wire::Family;
 
 /// What can be read is written as it was read.
@@ -47,17 +47,24 @@ pub fn drive(script: &[u8]) {
     assert!(client.records().is_empty());
 }
 
+fn drop_connection(client: &mut Client) {
+    let asked_for_changes = client.known().is_some();
+    if client.disconnected() == Redial::AtOnce {
+        assert!(client.known().is_none() && asked_for_changes, "it would be dialled for ever");
+    }
+}
+
 fn play(client: &mut Client, opcode: u8, said: &[u8]) -> Vec<(Change, super::Vrp)> {
     match opcode % 8 {
         0 => client.connected(),
-        1 => client.disconnected(),
+        1 => drop_connection(client),
         2 => client.ask(),
         3 => return client.expire(),
         _ => {
             let Outcome { changes, ending, .. } = client.received(said);
             while client.take_output().is_some() {}
             if ending.is_some() {
-                client.disconnected();
+                drop_connection(client);
             }
             return changes;
         }

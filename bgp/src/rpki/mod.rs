@@ -18,7 +18,7 @@ mod vrps;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Ending, Known, Outcome, Stage};
+pub use client::{Client, Ending, Known, Outcome, Redial, Stage};
 pub use fuzz::{drive, reencode_is_stable};
 pub use pdu::{Change, Pdu, Timing, Version};
 pub(crate) use vrps::Affected;

@@ -2,7 +2,7 @@
 
 use super::vrp;
 use crate::rpki::pdu::{self, Frame};
-use crate::rpki::{Change, Client, Ending, Known, Outcome, Pdu, Stage, Timing, Version};
+use crate::rpki::{Change, Client, Ending, Known, Outcome, Pdu, Redial, Stage, Timing, Version};
 
 /// A client whose connection has just come up, and what it asks.
 fn meet(client: &mut Client) -> String {
@@ -144,6 +144,17 @@ fn another_session_is_asked_for_everything_and_the_old_data_stay_until_then() {
     client.disconnected();
     assert_eq!((records(&client).len(), client.known()), (2, None));
     assert_eq!(meet(&mut client), "v1 ResetQuery");
+}
+
+/// StayRTR does that when it is asked about a session of its earlier life.
+#[test]
+fn a_cache_that_hangs_up_instead_of_an_answer_is_asked_for_everything() {
+    let mut client = informed();
+    client.disconnected();
+    assert_eq!(meet(&mut client), "v1 SerialQuery { session: 5, serial: 1 }");
+    assert_eq!(client.disconnected(), Redial::AtOnce);
+    assert_eq!((records(&client).len(), meet(&mut client).as_str()), (2, "v1 ResetQuery"));
+    assert_eq!(client.disconnected(), Redial::Patiently);
 }
 
 #[test]

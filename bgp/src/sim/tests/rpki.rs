@@ -1,12 +1,16 @@
 //! Origins are judged as caches tell, and judged again when they tell otherwise.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::{address, configs, name, network, own, prefix, routes};
 use crate::rpki::pdu::{self, Frame};
 use crate::rpki::{Change, Pdu, Stage, Timing, Validity, Vrp};
 use crate::sim::Simulation;
 use crate::speaker::{Ineligible, OriginValidation, PathSnapshot, Step, Verdict};
+use crate::wire::{Family, Prefix};
 
 const CACHE: &str = "192.0.2.1:323";
 /// The node that judges.
@@ -99,7 +103,7 @@ fn an_invalid_origin_is_rejected_until_the_cache_says_otherwise() {
     assert_eq!(verdicts(&sim, 2)[0], (Verdict::Best, Some(Validity::Valid)));
     assert_eq!(routes(&sim, JUDGE).keys().collect::<Vec<_>>(), ["192.168.2.0/24"]);
     // Nor is it told to others.
-    let told = sim.node(JUDGE).speaker.advertised(&name(2), crate::wire::Family::Ipv4);
+    let told = sim.node(JUDGE).speaker.advertised(&name(2), Family::Ipv4);
     assert!(told.iter().all(|(prefix, _)| *prefix != own(1)), "{told:?}");
 
     let events = sim.node(JUDGE).route_events;
@@ -210,6 +214,42 @@ fn what_a_cache_has_said_goes_with_its_configuration() {
     assert!(sim.node(JUDGE).speaker.caches(sim.now()).is_empty());
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever was told before, and in whichever order: a path is rejected exactly if its origin is
+    /// invalid now.
+    #[test]
+    fn paths_are_as_the_table_says(steps in prop::collection::vec(
+        (0u32..4, 0usize..3, 20u8..=24, 0u32..3, any::<bool>()), 1..25,
+    )) {
+        let mut sim = ring(None);
+        answer(&mut sim, 0, &[]);
+        let mut said = BTreeSet::new();
+        for (serial, (what, node, length, asn, from_one)) in (1..).zip(steps) {
+            let part = Prefix::new(own(node).addr(), length).unwrap();
+            if what == 0 {
+                let origin = if from_one { 1 } else { 2 };
+                sim.with(origin, |speaker, now| speaker.originate(now, part, &Default::default()));
+                sim.run_until_quiet();
+            } else {
+                let vrp = Vrp { prefix: part, max_length: 24, asn: 65000 + asn };
+                let is_new = said.insert(vrp);
+                let kind = if is_new { Change::Announced } else { Change::Withdrawn };
+                if !is_new {
+                    said.remove(&vrp);
+                }
+                change(&mut sim, serial, &[(kind, vrp)]);
+            }
+            let (routes, _) = sim.node(JUDGE).speaker.routes(Family::Ipv4, 0, usize::MAX);
+            for path in routes.iter().flat_map(|route| &route.paths) {
+                let rejected = path.verdict == Verdict::Ineligible(Ineligible::OriginInvalid);
+                prop_assert_eq!(rejected, path.validity == Some(Validity::Invalid), "{:?}", path);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_cache_that_is_silent_is_given_up() {
     let mut sim = ring(None);
@@ -236,7 +276,7 @@ fn routes_told_after_the_cache_are_judged_on_import_and_large_tables_in_slices()
         sim.with(1, |speaker, now| speaker.originate(now, *prefix, &Default::default()));
     }
     sim.run_until_quiet();
-    let (kept, _) = sim.node(JUDGE).speaker.table_size(crate::wire::Family::Ipv4);
+    let (kept, _) = sim.node(JUDGE).speaker.table_size(Family::Ipv4);
     assert_eq!((kept, routes(&sim, JUDGE).len()), (20_003, 2));
     change(&mut sim, 2, &[(Change::Announced, all(65001))]);
     assert_eq!(routes(&sim, JUDGE).len(), 20_002);

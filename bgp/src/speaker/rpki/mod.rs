@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::{ConnId, Output, Speaker, Timer};
 use crate::rib::sweep::Progress;
 use crate::rib::validation::Revalidation;
-use crate::rpki::{Change, Ending, Outcome, Stage, Vrp};
+use crate::rpki::{Change, Ending, Outcome, Redial, Stage, Vrp};
 use cache::Cache;
 
 /// How long a cache may be silent in the middle of an answer, or before it.
@@ -107,11 +107,11 @@ impl Speaker {
     }
 
     /// Closes the connection, if there is one, after what is still to be said.
-    fn hang_up_cache(&mut self, now: Instant, address: SocketAddr) {
-        let Some(cache) = self.caches.caches.get_mut(&address) else { return };
-        let Some(conn) = cache.conn.take() else { return };
+    fn hang_up_cache(&mut self, now: Instant, address: SocketAddr) -> Redial {
+        let Some(cache) = self.caches.caches.get_mut(&address) else { return Redial::Patiently };
+        let Some(conn) = cache.conn.take() else { return Redial::Patiently };
         let last_words = cache.client.take_output();
-        cache.client.disconnected();
+        let redial = cache.client.disconnected();
         cache.since = now;
         cache.announced = false;
         self.caches.conns.remove(&conn);
@@ -120,6 +120,7 @@ impl Speaker {
             self.timers.cancel(Timer::Cache(address, timer));
         }
         self.outputs.push_back(Output::Close { conn });
+        redial
     }
 
     pub(super) fn fire_cache(&mut self, now: Instant, address: SocketAddr, timer: CacheTimer) {
@@ -233,8 +234,8 @@ impl Speaker {
 
     /// Ends a connection from our side, for cause.
     fn give_up_cache(&mut self, now: Instant, address: SocketAddr, text: &str) {
-        self.hang_up_cache(now, address);
-        self.await_cache(now, address, text);
+        let redial = self.hang_up_cache(now, address);
+        self.await_cache(now, address, redial, text);
     }
 
     /// The connection of a cache is gone, or could not be made. Its data stay.
@@ -244,21 +245,24 @@ impl Speaker {
         cache.conn = None;
         cache.announced = false;
         if cache.client.stage() != Stage::Down {
-            cache.client.disconnected();
             cache.since = now;
         }
+        let redial = cache.client.disconnected();
         self.caches.conns.remove(&conn);
         for timer in [CacheTimer::Ask, CacheTimer::Answer] {
             self.timers.cancel(Timer::Cache(address, timer));
         }
-        self.await_cache(now, address, error);
+        self.await_cache(now, address, redial, error);
     }
 
-    fn await_cache(&mut self, now: Instant, address: SocketAddr, error: &str) {
+    fn await_cache(&mut self, now: Instant, address: SocketAddr, redial: Redial, error: &str) {
         let Some(cache) = self.caches.caches.get_mut(&address) else { return };
         // That a cache does not answer is said once.
         let news = cache.last_error.replace(error.to_owned()).is_none();
-        let wait = self.jitter.of(cache.wait());
+        let wait = match redial {
+            Redial::AtOnce => Duration::ZERO,
+            Redial::Patiently => self.jitter.of(cache.wait()),
+        };
         self.timers.set(Timer::Cache(address, CacheTimer::Dial), now + wait);
         if news {
             let reason = error.to_owned();
