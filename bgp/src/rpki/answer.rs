@@ -6,8 +6,8 @@ use super::client::Fault;
 use super::{Change, Vrp};
 use crate::wire::iana::rpki_rtr::error;
 
-/// The most records that one answer may have. All of the world's are some 700,000.
-pub(super) const RECORDS_MAX: usize = 4_000_000;
+/// The most records that are kept of a cache. All of the world's are some 700,000.
+const RECORDS_MAX: usize = 2_000_000;
 
 /// What was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,12 @@ impl Answer {
             (Change::Announced, false) | (Change::Withdrawn, true) => {}
         }
         self.told.insert(vrp, change);
-        if self.told.len() > RECORDS_MAX {
-            let text = format!("more than {RECORDS_MAX} records in one answer");
+        let kept = match self.question {
+            Question::Everything => 0,
+            Question::Changes => before.len(),
+        };
+        if kept + self.told.len() > RECORDS_MAX {
+            let text = format!("more than {RECORDS_MAX} records");
             return Err(Fault::of(error::INTERNAL_ERROR, text));
         }
         Ok(())

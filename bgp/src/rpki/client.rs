@@ -24,6 +24,8 @@ use crate::wire::iana::rpki_rtr::error;
 #[derive(Debug)]
 pub struct Client {
     records: BTreeSet<Vrp>,
+    /// How many of each family.
+    counts: [usize; 2],
     known: Option<Known>,
     timing: Option<Timing>,
     /// What the next connection begins with.
@@ -144,8 +146,14 @@ impl Client {
     /// A cache of which nothing is known.
     #[must_use]
     pub const fn new() -> Self {
-        let records = BTreeSet::new();
-        Self { records, known: None, timing: None, begin: Version::One, talk: None }
+        Self {
+            records: BTreeSet::new(),
+            counts: [0; 2],
+            known: None,
+            timing: None,
+            begin: Version::One,
+            talk: None,
+        }
     }
 
     /// A connection is up: the first question is ready to be sent.
@@ -192,6 +200,7 @@ impl Client {
     /// The data are too old to be used: gives what does not hold any more.
     pub fn expire(&mut self) -> Vec<(Change, Vrp)> {
         self.known = None;
+        self.counts = [0; 2];
         std::mem::take(&mut self.records).into_iter().map(|vrp| (Change::Withdrawn, vrp)).collect()
     }
 
@@ -267,6 +276,12 @@ impl Client {
         &self.records
     }
 
+    /// How many of them there are, by family.
+    #[must_use]
+    pub const fn counts(&self) -> [usize; 2] {
+        self.counts
+    }
+
     /// The times that the cache has set, or the customary ones.
     #[must_use]
     pub fn timing(&self) -> Timing {
@@ -339,7 +354,15 @@ impl Client {
         }
         self.known = Some(Known { version: talk.version, session, serial });
         self.timing = timing.map(Timing::clamped);
-        outcome.changes.extend(answer.complete(&mut self.records));
+        let changes = answer.complete(&mut self.records);
+        for (change, vrp) in &changes {
+            let count = &mut self.counts[vrp.prefix.family().index()];
+            match change {
+                Change::Announced => *count += 1,
+                Change::Withdrawn => *count -= 1,
+            }
+        }
+        outcome.changes.extend(changes);
         outcome.completed = true;
         self.follow_notification();
         Ok(())

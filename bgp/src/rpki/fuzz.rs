@@ -40,8 +40,9 @@ pub fn drive(script: &[u8]) {
             };
         }
         let held: BTreeSet<_> = client.records().iter().collect();
-        let told: usize = Family::ALL.into_iter().map(|family| table.len(family)).sum();
-        assert_eq!(told, held.len(), "the changes are not the difference");
+        let told = Family::ALL.map(|family| table.len(family));
+        assert_eq!(told.iter().sum::<usize>(), held.len(), "the changes are not the difference");
+        assert_eq!(told, client.counts());
     }
     client.expire();
     assert!(client.records().is_empty());

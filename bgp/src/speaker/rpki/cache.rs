@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::rpki::{Client, Known, Stage};
 use crate::speaker::ConnId;
-use crate::wire::Family;
 
 /// The first wait before a cache is dialled again; it doubles with each failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -85,8 +84,6 @@ impl Cache {
         now: Instant,
         expiry: Option<Instant>,
     ) -> CacheSnapshot {
-        let records = self.client.records();
-        let count = |family| records.iter().filter(|vrp| vrp.prefix.family() == family).count();
         let known = self.client.known();
         CacheSnapshot {
             address,
@@ -94,7 +91,7 @@ impl Cache {
             since: now.duration_since(self.since),
             version: self.client.version().map(crate::rpki::Version::number),
             session_and_serial: known.map(|Known { session, serial, .. }| (session, serial)),
-            records: Family::ALL.map(count),
+            records: self.client.counts(),
             age: self.completed.map(|completed| now.duration_since(completed)),
             expires_in: expiry.map(|expiry| expiry.saturating_duration_since(now)),
             answers: self.answers,

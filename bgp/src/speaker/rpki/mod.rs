@@ -181,7 +181,8 @@ impl Speaker {
             cache.completed = Some(now);
             cache.failures = 0;
             let expiry = now + cache.client.timing().expire;
-            if cache.answers == 1 || cache.last_error.take().is_some() {
+            let was_away = cache.last_error.take().is_some();
+            if cache.answers == 1 || was_away {
                 let records = cache.client.records().len();
                 self.outputs.push_back(Output::CacheUp { cache: address, records });
             }
