@@ -174,13 +174,19 @@ impl Client {
     /// connect again.
     pub fn disconnected(&mut self) -> Redial {
         let talk = self.talk.take();
-        if let Some(Talk { turn: Turn::Asked(Question::Changes), .. }) = talk {
+        let unheard = talk.filter(|talk| talk.agreement == Agreement::Pending);
+        match unheard.map(|talk| talk.turn) {
             // The cache knows nothing of the session that it was asked about, whether it says so or
             // hangs up. Without one there is no second time.
-            self.known = None;
-            return Redial::AtOnce;
+            Some(Turn::Asked(Question::Changes)) => {
+                self.known = None;
+                Redial::AtOnce
+            }
+            Some(
+                Turn::Asked(Question::Everything) | Turn::Answer(_) | Turn::Idle | Turn::NoData,
+            )
+            | None => Redial::Patiently,
         }
-        Redial::Patiently
     }
 
     /// It is time for a question, unless one is open.

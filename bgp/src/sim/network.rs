@@ -196,20 +196,16 @@ impl Simulation {
         given.map(|bytes| heard.extend_from_slice(&bytes)).count()
     }
 
-    /// Lets the cache of a node say something on the newest connection.
-    pub fn cache_says(&mut self, number: usize, bytes: &[u8]) {
-        let Some((conn, _)) = self.nodes[number].asked.last_key_value() else { return };
-        let to = (number, *conn);
+    /// Lets a cache of a node say something.
+    pub fn cache_says(&mut self, number: usize, conn: ConnId, bytes: &[u8]) {
+        let to = (number, conn);
         self.schedule(self.latency, Delivery::Bytes { to, bytes: bytes.to_vec() });
     }
 
-    /// Breaks the connection of a node with its cache; it answers again when it is dialled, or refuses.
-    pub fn cut_cache(&mut self, number: usize, answers: bool) {
+    /// Breaks a connection of a node with a cache; caches answer again when they are dialled, or refuse.
+    pub fn cut_cache(&mut self, number: usize, conn: ConnId, answers: bool) {
         self.validates = answers;
-        if let Some((conn, _)) = self.nodes[number].asked.last_key_value() {
-            let to = (number, *conn);
-            self.schedule(self.latency, Delivery::Closed { to, error: None });
-        }
+        self.schedule(self.latency, Delivery::Closed { to: (number, conn), error: None });
     }
 
     /// Breaks the connection of a node with its station; it answers again when it is dialled, or

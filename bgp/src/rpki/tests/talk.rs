@@ -155,6 +155,12 @@ fn a_cache_that_hangs_up_instead_of_an_answer_is_asked_for_everything() {
     assert_eq!(client.disconnected(), Redial::AtOnce);
     assert_eq!((records(&client).len(), meet(&mut client).as_str()), (2, "v1 ResetQuery"));
     assert_eq!(client.disconnected(), Redial::Patiently);
+    // In the middle of a talk it is a lost connection like any other.
+    let mut client = informed();
+    client.ask();
+    assert_eq!(asked(&mut client), "v1 SerialQuery { session: 5, serial: 1 }");
+    assert_eq!(client.disconnected(), Redial::Patiently);
+    assert_eq!(meet(&mut client), "v1 SerialQuery { session: 5, serial: 1 }");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{address, configs, name, network, own, prefix, routes};
 use crate::rpki::pdu::{self, Frame};
 use crate::rpki::{Change, Pdu, Stage, Timing, Validity, Vrp};
 use crate::sim::Simulation;
-use crate::speaker::{Ineligible, OriginValidation, PathSnapshot, Step, Verdict};
+use crate::speaker::{ConnId, Ineligible, OriginValidation, PathSnapshot, Step, Verdict};
 use crate::wire::{Family, Prefix};
 
 const CACHE: &str = "192.0.2.1:323";
@@ -34,8 +34,18 @@ fn said(pdus: &[Pdu<'_>]) -> Vec<u8> {
     stream
 }
 
+/// The newest connection with a cache.
+fn newest(sim: &Simulation) -> ConnId {
+    *sim.node(JUDGE).asked.last_key_value().expect("a cache was dialled").0
+}
+
 /// Answers the open question: this changed, and the data have that number now.
 fn answer(sim: &mut Simulation, serial: u32, changes: &[(Change, Vrp)]) {
+    let conn = newest(sim);
+    answer_on(sim, conn, serial, changes);
+}
+
+fn answer_on(sim: &mut Simulation, conn: ConnId, serial: u32, changes: &[(Change, Vrp)]) {
     let records = changes.iter().map(|(change, vrp)| Pdu::Record { change: *change, vrp: *vrp });
     let timing = Some(Timing::default());
     let all: Vec<Pdu<'_>> = [Pdu::CacheResponse { session: SESSION }]
@@ -43,13 +53,14 @@ fn answer(sim: &mut Simulation, serial: u32, changes: &[(Change, Vrp)]) {
         .chain(records)
         .chain([Pdu::EndOfData { session: SESSION, serial, timing }])
         .collect();
-    sim.cache_says(JUDGE, &said(&all));
+    sim.cache_says(JUDGE, conn, &said(&all));
     sim.run_until_quiet();
 }
 
 /// The cache has something new, which it tells when it is asked.
 fn change(sim: &mut Simulation, serial: u32, changes: &[(Change, Vrp)]) {
-    sim.cache_says(JUDGE, &said(&[Pdu::SerialNotify { session: SESSION, serial }]));
+    let conn = newest(sim);
+    sim.cache_says(JUDGE, conn, &said(&[Pdu::SerialNotify { session: SESSION, serial }]));
     sim.run_until_quiet();
     answer(sim, serial, changes);
 }
@@ -119,7 +130,8 @@ fn data_count_while_the_cache_is_away_until_they_expire() {
     let mut sim = ring(None);
     answer(&mut sim, 1, &[(Change::Announced, only(65009, 1))]);
     let events = sim.node(JUDGE).route_events;
-    sim.cut_cache(JUDGE, false);
+    let conn = newest(&sim);
+    sim.cut_cache(JUDGE, conn, false);
     sim.run_for(Duration::from_secs(3600));
     let [cache] = &sim.node(JUDGE).speaker.caches(sim.now())[..] else { panic!("one") };
     assert_eq!((cache.stage, cache.records), (Stage::Down, [1, 0]));
@@ -128,14 +140,16 @@ fn data_count_while_the_cache_is_away_until_they_expire() {
     assert_eq!(sim.node(JUDGE).route_events, events);
 
     // It is back in time, and the talk goes on where it was.
-    sim.cut_cache(JUDGE, true);
+    let conn = newest(&sim);
+    sim.cut_cache(JUDGE, conn, true);
     sim.run_for(Duration::from_secs(61));
     let question = format!("SerialQuery {{ session: {SESSION}, serial: 1 }}");
     assert_eq!(questions(&sim), [vec!["ResetQuery".to_owned()], vec![question]]);
     answer(&mut sim, 1, &[]);
     assert_eq!(sim.node(JUDGE).route_events, events);
 
-    sim.cut_cache(JUDGE, false);
+    let conn = newest(&sim);
+    sim.cut_cache(JUDGE, conn, false);
     sim.run_for(Timing::default().expire + Duration::from_secs(1));
     assert_eq!(verdicts(&sim, 1)[0], (Verdict::Best, Some(Validity::NotFound)));
     assert_eq!(sim.node(JUDGE).speaker.caches(sim.now())[0].records, [0, 0]);
@@ -251,6 +265,30 @@ proptest! {
 }
 
 #[test]
+fn what_caches_say_counts_together() {
+    let mut configs = configs(&[65000, 65001], &[(0, 1)]);
+    configs[JUDGE].caches = [CACHE, "192.0.2.2:323"].map(|cache| cache.parse().unwrap()).into();
+    let one = crate::speaker::Config {
+        caches: [CACHE.parse().unwrap()].into(),
+        ..configs[JUDGE].clone()
+    };
+    let mut sim = network(1, configs);
+    let first = *sim.node(JUDGE).asked.first_key_value().expect("two caches were dialled").0;
+    answer_on(&mut sim, first, 1, &[(Change::Announced, only(65009, 1))]);
+    assert_eq!(verdicts(&sim, 1), [REJECTED]);
+    let both = [(Change::Announced, only(65009, 1)), (Change::Announced, only(65001, 1))];
+    // The other one, which may have been given up and dialled again meanwhile.
+    answer(&mut sim, 1, &both);
+    let caches = sim.node(JUDGE).speaker.caches(sim.now());
+    assert_eq!(caches.iter().map(|cache| cache.records).collect::<Vec<_>>(), [[1, 0], [2, 0]]);
+    assert_eq!(verdicts(&sim, 1), [(Verdict::Best, Some(Validity::Valid))]);
+    // Of what the second has said, the first still says the one half.
+    sim.with(JUDGE, |speaker, now| speaker.configure(now, one));
+    sim.run_until_quiet();
+    assert_eq!(verdicts(&sim, 1), [REJECTED]);
+}
+
+#[test]
 fn a_cache_that_is_silent_is_given_up() {
     let mut sim = ring(None);
     sim.run_for(Duration::from_secs(62));
@@ -259,7 +297,8 @@ fn a_cache_that_is_silent_is_given_up() {
     let [cache] = &sim.node(JUDGE).speaker.caches(sim.now())[..] else { panic!("one") };
     assert_eq!(cache.last_error.as_deref(), Some("no answer within 60 s"));
     // Nor is one that says what cannot be.
-    sim.cache_says(JUDGE, &[1, 99, 0, 0, 0, 0, 0, 8]);
+    let conn = newest(&sim);
+    sim.cache_says(JUDGE, conn, &[1, 99, 0, 0, 0, 0, 0, 8]);
     sim.run_for(Duration::from_secs(5));
     let last = questions(&sim).into_iter().rev().nth(1).unwrap();
     assert!(last[1].starts_with("ErrorReport { code: 5"), "{last:?}");
