@@ -6,6 +6,7 @@
 //! - [`speaker`]: the boundary; configuration, bytes and time in, bytes and routes out. No I/O.
 //! - [`bmp`]: what monitoring stations are told, as messages.
 //! - [`mrt`]: the table as a file.
+//! - [`rpki`]: which AS may originate which prefix, as caches tell it. No I/O either.
 //! - [`bfd`]: whether the path to a peer forwards, asked many times a second. No I/O either.
 //! - [`sim`]: whole speakers in virtual time, the main test bed.
 //! - `net`, `bfd::net` (feature `tokio`): the edges, a thread each, that own sockets and the clock.
@@ -51,6 +52,9 @@
 //! | 8671 Adj-RIB-Out | post-policy | `speaker::monitor` | what export holds back is not kept, so there is no pre-policy view |
 //! | 9069 Loc-RIB | done | `speaker::monitor` | the best path alone |
 //! | 6396, 8050 MRT | TABLE_DUMP_V2 | [`mrt`], `speaker::dump` | paths as heard, whatever import made of them; when they were heard is not kept |
+//! | 6811 origin validation | done | [`rpki`], `rib::validation` | whoever is judged is judged on import, and again when the data change; a path with AS_SET never gets as far (9774) |
+//! | 8210, 6810 RPKI to Router | done | [`rpki`], `speaker::rpki` | plain TCP alone; §5.1: after a change of the cache's session the old data count until the new ones are whole, at most until they expire; §10: no preference, the data of all caches count together; router keys are passed over |
+//! | 8097 validation state as a community | not | | each speaker asks the caches itself |
 //!
 //! The state of a peer whose session is not up follows RFC 4271, with one exception: IdleHold
 //! waits only after errors; after a lost connection or a Cease the peer may come back at once, and we
@@ -62,6 +66,7 @@ pub mod mrt;
 #[cfg(feature = "tokio")]
 pub mod net;
 pub mod rib;
+pub mod rpki;
 pub mod session;
 pub mod sim;
 pub mod speaker;

@@ -24,6 +24,8 @@ pub enum Query {
     BgpBfd,
     /// Monitoring stations; answered with a list of [`bgp::StationRow`].
     BgpBmp,
+    /// Caches of the RPKI; answered with a list of [`bgp::CacheRow`].
+    BgpRpki,
     /// What the speaker knows; answered with a list of [`RouteRow`].
     BgpRoutes(bgp::RouteQuery),
     /// Why a prefix goes where it goes; answered with [`bgp::RouteView`].
@@ -206,6 +208,8 @@ pub struct RouteRow {
     pub communities: Vec<String>,
     /// Kept through a restart of the peer.
     pub stale: bool,
+    /// `valid`, `invalid` or `not-found` (RFC 6811); absent without RPKI caches, and for what we originate.
+    pub validity: Option<String>,
 }
 
 /// A pod's policy.
@@ -276,6 +280,8 @@ pub enum Answer {
     Bfd(Vec<BfdRow>),
     /// To [`Query::BgpBmp`].
     Bmp(Vec<bgp::StationRow>),
+    /// To [`Query::BgpRpki`].
+    Rpki(Vec<bgp::CacheRow>),
     /// To [`Query::BgpRoutes`].
     Routes(Vec<RouteRow>),
     /// To [`Query::BgpRoute`].

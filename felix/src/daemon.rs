@@ -18,6 +18,7 @@ mod news;
 mod peering;
 mod pending;
 mod planning;
+mod rpki;
 mod services;
 mod statuses;
 mod waiters;

@@ -2,16 +2,20 @@
 //! that dashboards keep working, and `ocicat_` elsewhere.
 
 mod bmp;
+mod rpki;
 
 use ocicat_bgp::bfd::{SessionSnapshot, State as BfdState};
 use ocicat_bgp::net::RefusedConnections;
-use ocicat_bgp::speaker::{PeerName, PeerSnapshot, State as SessionState, StationSnapshot};
+use ocicat_bgp::speaker::{
+    CacheSnapshot, PeerName, PeerSnapshot, State as SessionState, StationSnapshot,
+};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
 use bmp::BmpMetrics;
+use rpki::RpkiMetrics;
 
 use crate::config::PeerMetricsKind;
 use crate::plan::peering::PeerGroup;
@@ -64,6 +68,7 @@ pub struct Metrics {
     peers: PeerMetrics,
     bfd: BfdMetrics,
     bmp: BmpMetrics,
+    rpki: RpkiMetrics,
 }
 
 #[derive(Clone)]
@@ -169,6 +174,7 @@ impl Default for Metrics {
             peers: PeerMetrics::new(&make),
             bfd: BfdMetrics::new(&make),
             bmp: BmpMetrics::new(&make),
+            rpki: RpkiMetrics::new(&make),
             registry: make.registry,
         }
     }
@@ -201,6 +207,11 @@ impl Metrics {
     /// Takes in the state of every monitoring station.
     pub fn set_stations(&self, stations: &[StationSnapshot]) {
         self.bmp.set(stations);
+    }
+
+    /// Takes in the state of every cache of the RPKI.
+    pub fn set_caches(&self, caches: &[CacheSnapshot]) {
+        self.rpki.set(caches);
     }
 
     /// The text form that Prometheus reads.

@@ -2,6 +2,7 @@
 
 pub mod bgp;
 pub mod bmp;
+pub mod rpki;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,19 +125,26 @@ pub fn peers(rows: &[PeerRow]) -> String {
 
 /// Paths, one a line; the best of a prefix first.
 pub fn routes(rows: &[RouteRow]) -> String {
-    let mut table =
-        table(["PREFIX", "NEXT HOP", "FROM", "AS PATH", "PREF", "COMMUNITIES", "VERDICT"]);
+    // Without caches the column would say nothing.
+    let judged = rows.iter().any(|row| row.validity.is_some());
+    let mut table = if judged {
+        table(["PREFIX", "NEXT HOP", "FROM", "AS PATH", "PREF", "COMMUNITIES", "RPKI", "VERDICT"])
+    } else {
+        table(["PREFIX", "NEXT HOP", "FROM", "AS PATH", "PREF", "COMMUNITIES", "VERDICT"])
+    };
     for row in rows {
         let stale = if row.stale { " (stale)" } else { "" };
-        table.add_row([
+        let validity = row.validity.clone().unwrap_or_else(|| "-".to_owned());
+        let cells = [
             row.prefix.clone(),
             row.next_hop.clone().unwrap_or_else(|| "self".to_owned()),
             row.peer.clone().unwrap_or_else(|| "-".to_owned()),
             row.as_path.clone(),
             row.local_pref.to_string(),
             row.communities.join(" "),
-            format!("{}{stale}", row.verdict),
-        ]);
+        ];
+        let more = [judged.then_some(validity), Some(format!("{}{stale}", row.verdict))];
+        table.add_row(cells.into_iter().chain(more.into_iter().flatten()));
     }
     finish(&table)
 }
@@ -258,7 +266,17 @@ mod tests {
             med: None,
             communities: vec!["64500:1".to_owned()],
             stale: false,
+            validity: None,
         };
+        let judged = RouteRow { validity: Some("valid".to_owned()), ..row.clone() };
+        assert_eq!(
+            routes(&[judged, row.clone()]),
+            "\
+PREFIX        NEXT HOP    FROM  AS PATH      PREF  COMMUNITIES  RPKI   VERDICT
+10.65.2.0/24  172.16.1.1  tor   64500 64512  100   64500:1      valid  best
+10.65.2.0/24  172.16.1.1  tor   64500 64512  100   64500:1      -      best
+"
+        );
         assert_eq!(
             routes(&[row]),
             "\

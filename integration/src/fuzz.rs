@@ -27,7 +27,7 @@ const COMPILER: Package = Package { program: "c++", package: "g++" };
 const LONGEST: u32 = 4096;
 
 /// What can be fuzzed.
-pub(crate) const TARGETS: [&str; 5] = ["message", "attributes", "nlri", "bfd", "sessions"];
+pub(crate) const TARGETS: [&str; 6] = ["message", "attributes", "nlri", "bfd", "rpki", "sessions"];
 
 /// Built targets.
 #[derive(Debug)]

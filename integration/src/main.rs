@@ -69,7 +69,7 @@ enum Command {
     },
     /// Fuzz the parsers and whole sessions, guided by coverage; the inputs that were of use are kept.
     Fuzz {
-        /// One of message, attributes, nlri, bfd, sessions; all otherwise.
+        /// One of message, attributes, nlri, bfd, rpki, sessions; all otherwise.
         target: Option<String>,
         /// How long in all, in seconds.
         #[arg(long, default_value_t = 3600)]

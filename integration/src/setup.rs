@@ -16,7 +16,7 @@ pub(crate) struct Package {
     pub(crate) package: &'static str,
 }
 
-const PACKAGES: [Package; 9] = [
+const PACKAGES: [Package; 10] = [
     Package { program: "ip", package: "iproute2" },
     Package { program: "nft", package: "nftables" },
     Package { program: "gobgpd", package: "gobgpd" },
@@ -27,6 +27,7 @@ const PACKAGES: [Package; 9] = [
     Package { program: "exabgp", package: "exabgp" },
     Package { program: "pmbmpd", package: "pmacct" },
     Package { program: "bgpdump", package: "bgpdump" },
+    Package { program: "stayrtr", package: "stayrtr" },
 ];
 
 /// Fails with advice unless we are root: namespaces, routes and nftables need it.

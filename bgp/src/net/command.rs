@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 use super::refused::RefusedConnections;
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    Asked, AttributeSnapshot, Config, DumpCursor, Links, NotAsked, Originated, PeerName,
-    PeerSnapshot, RouteSnapshot, StationSnapshot, Unreachable,
+    Asked, AttributeSnapshot, CacheSnapshot, Config, DumpCursor, Links, NotAsked, Originated,
+    PeerName, PeerSnapshot, RouteSnapshot, StationSnapshot, Unreachable,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 
@@ -21,6 +21,7 @@ pub(super) enum Command {
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
     Refused(oneshot::Sender<RefusedConnections>),
     Stations(oneshot::Sender<Vec<StationSnapshot>>),
+    Caches(oneshot::Sender<Vec<CacheSnapshot>>),
     Bfd(oneshot::Sender<Vec<SessionSnapshot>>),
     Routes {
         family: Family,

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::cache;
 use super::command::{Command, Goodbye};
 use super::connection::{Connection, Read, Write};
 use super::discovery::Discovery;
@@ -229,6 +230,7 @@ impl Driver {
             // Whoever asked may have gone away since; then the answer is not needed.
             Some(Command::Peers(answer)) => drop(answer.send(self.speaker.peers(now))),
             Some(Command::Refused(answer)) => drop(answer.send(self.refused)),
+            Some(Command::Caches(answer)) => drop(answer.send(self.speaker.caches(now))),
             Some(Command::Stations(answer)) => drop(answer.send(self.speaker.stations(now))),
             Some(Command::Bfd(answer)) => self.watch.snapshot(answer),
             Some(Command::Routes { family, from, answer }) => {
@@ -324,6 +326,12 @@ impl Driver {
                     self.speaker.set_wall_clock(now(), station::since_epoch());
                     self.spawn_dial(conn, station::connect(station));
                 }
+                Output::ConnectCache { conn, cache } => {
+                    self.spawn_dial(conn, cache::connect(cache));
+                }
+                Output::CacheUp { cache, records } => cache::log_up(cache, records),
+                Output::CacheDown { cache, reason } => cache::log_down(cache, &reason),
+                Output::CacheExpired { cache } => cache::log_expired(cache),
                 Output::StationUp { station } => station::log_up(station),
                 Output::StationDown { station, reason } => station::log_down(station, &reason),
                 Output::Transmit { conn } => self.writable.push_back(conn),

@@ -8,6 +8,7 @@
 //! Nothing grows without bound: a blocked socket holds some 64 KiB, the rest stays with the speaker
 //! as routes to tell; and when the daemon falls behind with events, no more input is read.
 
+mod cache;
 mod command;
 mod connection;
 mod discovery;
@@ -29,8 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bfd::SessionSnapshot;
 use crate::speaker::{
-    Asked, AttributeSnapshot, Config, DumpCursor, Links, NotAsked, Originated, PeerName,
-    PeerSnapshot, RouteSnapshot, StationSnapshot, Unreachable,
+    Asked, AttributeSnapshot, CacheSnapshot, Config, DumpCursor, Links, NotAsked, Originated,
+    PeerName, PeerSnapshot, RouteSnapshot, StationSnapshot, Unreachable,
 };
 use crate::wire::{Family, FamilySet, Prefix};
 use command::Command;
@@ -141,6 +142,14 @@ impl Handle {
     /// When the thread has ended.
     pub async fn stations(&self) -> Result<Vec<StationSnapshot>, Stopped> {
         self.ask(Command::Stations).await
+    }
+
+    /// Every cache of the RPKI as it is now.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn caches(&self) -> Result<Vec<CacheSnapshot>, Stopped> {
+        self.ask(Command::Caches).await
     }
 
     /// How many connections were refused since the start.

@@ -16,10 +16,15 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 /// Connects. That the system sends what is written in small pieces at once is of no use here.
 pub(super) async fn connect(station: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(station).await?;
+    keep_alive(&stream)?;
+    Ok(stream)
+}
+
+/// Lets the kernel find out that the other end is gone, where nothing is said.
+pub(super) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     let keepalive =
         TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_EVERY).with_retries(3);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Ok(stream)
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// The time, for the time stamps in what stations are told.

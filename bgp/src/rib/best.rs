@@ -77,6 +77,8 @@ pub enum Ineligible {
     OwnNextHop,
     /// It was meant for customers of another AS (RFC 9234 §5).
     RouteLeak,
+    /// Its AS must not originate the prefix (RFC 6811).
+    OriginInvalid,
     /// The node has no way to the next hop (RFC 4271 §9.1.2).
     UnreachableNextHop,
 }
@@ -89,6 +91,7 @@ impl fmt::Display for Ineligible {
             Self::ReflectionLoop => "reflected back to us",
             Self::OwnNextHop => "the next hop is this node",
             Self::RouteLeak => "leaked: meant for customers only",
+            Self::OriginInvalid => "RPKI invalid: its AS must not originate the prefix",
             Self::UnreachableNextHop => "the next hop cannot be reached",
         })
     }

@@ -5,7 +5,9 @@ use crate::rib::best::Ineligible;
 use crate::rib::filter::{Operation, Source, Subject};
 use crate::rib::links::LinkTable;
 use crate::rib::path::{LOCAL, PathId, PeerIndex};
+use crate::rib::validation::Origin;
 use crate::rib::{Neighbor, Rib};
+use crate::speaker::OriginValidation;
 use crate::wire::{Edit, Marks, PeerKind, Prefix, Rewrite, Summary, iana};
 
 /// The import of one attribute set from one peer: judged once as far as the prefix does not matter.
@@ -15,8 +17,18 @@ pub(crate) struct Import {
     pub(crate) received: AttrId,
     barred: Option<Ineligible>,
     age: Age,
+    /// Who originates it, and what follows if it must not; `None` where nobody asks.
+    origin: Option<Origin>,
     /// What the sets of operations met so far made of `received`; few, mostly one.
-    changed: Vec<(Vec<Operation>, AttrId)>,
+    changed: Vec<(Vec<Operation>, Rank, AttrId)>,
+}
+
+/// Where a path that may be chosen stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    AsTold,
+    /// LOCAL_PREF 0.
+    Last,
 }
 
 /// Whether a path still counts, or is only kept for want of a better one.
@@ -31,8 +43,11 @@ pub(crate) enum Age {
 impl Import {
     /// Takes over the caller's use of `received`.
     pub(crate) fn new(rib: &Rib, peer: PeerIndex, received: AttrId, age: Age) -> Self {
-        let barred = barred(rib, rib.neighbor(peer), rib.attributes.get(received));
-        Self { peer, received, barred, age, changed: Vec::new() }
+        let neighbor = rib.neighbor(peer);
+        let block = rib.attributes.get(received);
+        let barred = barred(rib, neighbor, block);
+        let origin = rib.origin_to_judge(neighbor, block);
+        Self { peer, received, barred, age, origin, changed: Vec::new() }
     }
 
     /// What becomes of a path to `prefix` with these attributes. The result stays alive until
@@ -41,6 +56,12 @@ impl Import {
         if let Some(why) = self.barred {
             return Err(why);
         }
+        let invalid = self.origin.filter(|origin| origin.is_invalid(rib, prefix));
+        let rank = match invalid.map(|origin| origin.policy) {
+            None | Some(OriginValidation::Off) => Rank::AsTold,
+            Some(OriginValidation::Mark) => Rank::Last,
+            Some(OriginValidation::RejectInvalid) => return Err(Ineligible::OriginInvalid),
+        };
         let Rib { neighbors, attributes, links, .. } = rib;
         let neighbor = &neighbors[usize::from(self.peer.0)];
         let block = attributes.get(self.received);
@@ -51,22 +72,26 @@ impl Import {
         // RFC 8326 §4: a path that is about to go away is the last one to choose.
         let leaving = neighbor.kind == PeerKind::External
             && block.summary.marks.contains(Marks::GRACEFUL_SHUTDOWN);
+        let rank = if leaving { Rank::Last } else { rank };
         // An AS between us and an external peer that is only for show (local-as).
         let prepend = neighbor.prepend.filter(|_| neighbor.kind == PeerKind::External);
         let stale = self.age == Age::LongLivedStale;
         // RFC 9234 §5: what comes from above is marked, if the peer has not done so.
         let from_above = neighbor.role.filter(|(role, _)| role.receives_from_above());
         let mark = from_above.filter(|_| block.attributes().only_to_customer().is_none());
-        if operations.is_empty() && !leaving && !stale && prepend.is_none() && mark.is_none() {
+        let as_told = rank == Rank::AsTold && !stale && prepend.is_none() && mark.is_none();
+        if operations.is_empty() && as_told {
             return Ok(self.received);
         }
-        if let Some((_, id)) = self.changed.iter().find(|(done, _)| done == operations) {
+        let same = |(done, at, _): &&(Vec<_>, Rank, AttrId)| done == operations && *at == rank;
+        if let Some((_, _, id)) = self.changed.iter().find(same) {
             return Ok(*id);
         }
         let mut rewrite = Rewrite::towards(PeerKind::Internal);
         operations.iter().for_each(|operation| operation.amend(&mut rewrite));
-        if leaving {
-            rewrite.local_pref = Edit::Set(0);
+        match rank {
+            Rank::AsTold => {}
+            Rank::Last => rewrite.local_pref = Edit::Set(0),
         }
         if stale {
             rewrite.communities.add.push(iana::community::LLGR_STALE);
@@ -75,13 +100,13 @@ impl Import {
         rewrite.only_to_customer = mark.map_or(Edit::Keep, |(_, remote_as)| Edit::Set(remote_as));
         let operations = operations.to_vec();
         let id = rewritten(attributes, self.received, &rewrite);
-        self.changed.push((operations, id));
+        self.changed.push((operations, rank, id));
         Ok(id)
     }
 
     /// Lets go of all attribute sets.
     pub(crate) fn finish(self, rib: &mut Rib) {
-        let changed = self.changed.into_iter().map(|(_, id)| id);
+        let changed = self.changed.into_iter().map(|(_, _, id)| id);
         changed.chain([self.received]).for_each(|id| rib.attributes.release(id));
     }
 }
@@ -90,12 +115,19 @@ impl Import {
 pub(crate) fn reimport(rib: &mut Rib, peer: PeerIndex) {
     for id in (0..rib.paths.bound()).map(PathId) {
         let path = *rib.paths.get(id);
-        let Some(prefix) = path.prefix.filter(|_| path.peer == peer) else { continue };
-        let long_lived = rib.neighbor(peer).long_lived.contains(prefix.family());
-        let age =
-            if long_lived && rib.is_stale(&path) { Age::LongLivedStale } else { Age::Current };
-        rejudge(rib, id, age);
+        if path.prefix.is_some() && path.peer == peer {
+            rejudge_as_it_is(rib, id);
+        }
     }
+}
+
+/// Judges a path of a peer again.
+pub(crate) fn rejudge_as_it_is(rib: &mut Rib, id: PathId) {
+    let path = *rib.paths.get(id);
+    let long_lived = path.prefix.is_some_and(|prefix| {
+        rib.neighbor(path.peer).long_lived.contains(prefix.family()) && rib.is_stale(&path)
+    });
+    rejudge(rib, id, if long_lived { Age::LongLivedStale } else { Age::Current });
 }
 
 /// RFC 9494 §4.2: a stale path is kept for longer, marked, unless it must not be.

@@ -24,12 +24,14 @@ pub(crate) mod queue;
 pub(crate) mod reach;
 pub(crate) mod slab;
 pub(crate) mod sweep;
+pub(crate) mod validation;
 pub(crate) mod watch;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::speaker::{Chosen, Reflection, Role};
+use crate::rpki::Vrps;
+use crate::speaker::{Chosen, OriginValidation, Reflection, Role};
 use crate::wire::{Family, FamilySet, Marks, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
 use best::{Contender, Ineligible, Limits, Outcome, Source};
@@ -56,6 +58,8 @@ pub(crate) struct Neighbor {
     pub(crate) allow_own_as: u8,
     /// What we are to an external peer (RFC 9234), and its AS number while there is a session.
     pub(crate) role: Option<(Role, u32)>,
+    /// What becomes of paths whose origin is invalid; `None`: what is customary for the kind of session.
+    pub(crate) origin_validation: Option<OriginValidation>,
     pub(crate) reflection: Reflection,
     pub(crate) interface: Option<Arc<str>>,
     pub(crate) import: Lookup,
@@ -86,6 +90,8 @@ pub(crate) struct Rib {
     pub(crate) deferred: FamilySet,
     /// Prefixes whose best path changed since they were last taken out.
     pub(crate) best_changed: PrefixQueue,
+    /// Who may originate what, as far as that is known.
+    pub(crate) vrps: Vrps,
     /// What the node cannot reach.
     obstacles: Obstacles,
     /// Through which interface what can be reached is.
@@ -120,6 +126,7 @@ impl Rib {
             cluster_id: None,
             deferred: FamilySet::EMPTY,
             best_changed: PrefixQueue::default(),
+            vrps: Vrps::default(),
             obstacles: Obstacles::default(),
             links: LinkTable::default(),
             every_path_counts: false,

@@ -126,6 +126,10 @@ impl Player {
                 | Output::ConnectStation { .. }
                 | Output::StationUp { .. }
                 | Output::StationDown { .. }
+                | Output::ConnectCache { .. }
+                | Output::CacheUp { .. }
+                | Output::CacheDown { .. }
+                | Output::CacheExpired { .. }
                 | Output::Synced { .. } => {}
             }
         }

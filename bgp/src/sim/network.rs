@@ -27,6 +27,8 @@ pub struct Node {
     pub route_events: usize,
     /// What monitoring stations were told, by connection.
     pub monitored: BTreeMap<ConnId, Vec<u8>>,
+    /// What caches of the RPKI were asked, by connection.
+    pub asked: BTreeMap<ConnId, Vec<u8>>,
 }
 
 /// The name of the link between nodes with link-local addresses.
@@ -59,6 +61,8 @@ pub struct Simulation {
     blocked: BTreeSet<End>,
     /// Whether monitoring stations answer.
     collects: bool,
+    /// Whether caches of the RPKI answer when they are dialled.
+    validates: bool,
     /// Whether they read from the beginning.
     reads: bool,
     latency: Duration,
@@ -87,6 +91,7 @@ impl Simulation {
             silent: BTreeSet::new(),
             blocked: BTreeSet::new(),
             collects: true,
+            validates: true,
             reads: true,
             latency: Duration::from_millis(1),
             chance: Jitter::new(seed),
@@ -107,6 +112,7 @@ impl Simulation {
             changes: Vec::new(),
             route_events: 0,
             monitored: BTreeMap::new(),
+            asked: BTreeMap::new(),
         });
         self.attend(number);
         number
@@ -188,6 +194,18 @@ impl Simulation {
         let given = std::iter::from_fn(|| speaker.poll_transmit(now, conn)).take(pieces);
         let heard = monitored.entry(conn).or_default();
         given.map(|bytes| heard.extend_from_slice(&bytes)).count()
+    }
+
+    /// Lets a cache of a node say something.
+    pub fn cache_says(&mut self, number: usize, conn: ConnId, bytes: &[u8]) {
+        let to = (number, conn);
+        self.schedule(self.latency, Delivery::Bytes { to, bytes: bytes.to_vec() });
+    }
+
+    /// Breaks a connection of a node with a cache; caches answer again when they are dialled, or refuse.
+    pub fn cut_cache(&mut self, number: usize, conn: ConnId, answers: bool) {
+        self.validates = answers;
+        self.schedule(self.latency, Delivery::Closed { to: (number, conn), error: None });
     }
 
     /// Breaks the connection of a node with its station; it answers again when it is dialled, or
@@ -372,7 +390,12 @@ impl Simulation {
                 Output::ConnectStation { conn, station } => {
                     self.dial_station((number, conn), station);
                 }
-                Output::StationUp { .. } | Output::StationDown { .. } => {
+                Output::ConnectCache { conn, cache } => self.dial_cache((number, conn), cache),
+                Output::StationUp { .. }
+                | Output::StationDown { .. }
+                | Output::CacheUp { .. }
+                | Output::CacheDown { .. }
+                | Output::CacheExpired { .. } => {
                     self.last_activity = self.now;
                 }
                 told @ (Output::RouteChanged(_)
@@ -412,6 +435,10 @@ impl Simulation {
             | Output::ConnectStation { .. }
             | Output::StationUp { .. }
             | Output::StationDown { .. }
+            | Output::ConnectCache { .. }
+            | Output::CacheUp { .. }
+            | Output::CacheDown { .. }
+            | Output::CacheExpired { .. }
             | Output::Transmit { .. }
             | Output::Close { .. }
             | Output::HostsChanged
@@ -433,12 +460,22 @@ impl Simulation {
         self.schedule(self.latency, Delivery::Answer { to: from, local: station, peer });
     }
 
+    fn dial_cache(&mut self, from: End, cache: SocketAddr) {
+        let peer = if self.validates { Ok(from) } else { Err("connection refused".into()) };
+        if self.validates {
+            self.nodes[from.0].asked.insert(from.1, Vec::new());
+        }
+        self.schedule(self.latency, Delivery::Answer { to: from, local: cache, peer });
+    }
+
     fn transmit(&mut self, from: End) {
         if self.blocked.contains(&from) {
             return;
         }
         while let Some(bytes) = self.nodes[from.0].speaker.poll_transmit(self.now, from.1) {
-            if let Some(heard) = self.nodes[from.0].monitored.get_mut(&from.1) {
+            let Node { monitored, asked, .. } = &mut self.nodes[from.0];
+            let heard = monitored.get_mut(&from.1).or_else(|| asked.get_mut(&from.1));
+            if let Some(heard) = heard {
                 heard.extend_from_slice(&bytes);
                 self.last_activity = self.now;
             }

@@ -1,7 +1,7 @@
 //! What the operator wants of the speaker. Plain values: a new [`Config`] is compared with the one
 //! in force, and only what differs takes effect, peer by peer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
@@ -14,6 +14,7 @@ use super::confederation::Confederation;
 use super::limit::MaxPaths;
 use super::monitor::Monitoring;
 use super::role::PeerRole;
+use super::rpki::OriginValidation;
 use super::signing::Signing;
 use crate::bfd::{Reach, Timing};
 use crate::rib::filter::Filter;
@@ -82,6 +83,9 @@ pub struct Config {
     pub aggregates: BTreeMap<Prefix, Specifics>,
     /// Who is told of all this by BMP.
     pub monitoring: Monitoring,
+    /// Who tells us which AS may originate which prefix (RFC 8210). All are asked, and what any of them
+    /// says counts.
+    pub caches: BTreeSet<SocketAddr>,
     /// Whether the edge is told the chosen routes. Counts only in [`super::Speaker::new`].
     pub chosen: Chosen,
 }
@@ -115,6 +119,7 @@ impl Config {
             originated: BTreeMap::new(),
             aggregates: BTreeMap::new(),
             monitoring: Monitoring::default(),
+            caches: BTreeSet::new(),
             chosen: Chosen::default(),
         }
     }
@@ -247,6 +252,9 @@ pub struct PeerConfig {
     pub graceful_restart: PeerRestart,
     /// How often our own AS may stand in a path that we accept.
     pub allow_own_as: u8,
+    /// What becomes of paths whose AS must not originate the prefix, as [`Config::caches`] say. `None`:
+    /// they are rejected over eBGP, and not judged over iBGP.
+    pub origin_validation: Option<OriginValidation>,
     /// BFD with this peer, which the edge runs; `None`: only BGP's own timers watch.
     pub bfd: Option<PeerBfd>,
     /// The most paths per family that the peer may send.
@@ -297,6 +305,7 @@ impl PeerConfig {
             export: Filter::own_routes(),
             graceful_restart: PeerRestart::default(),
             allow_own_as: 0,
+            origin_validation: None,
             bfd: None,
             max_paths: None,
             max_advertised: None,

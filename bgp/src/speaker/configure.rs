@@ -1,6 +1,6 @@
 //! A new configuration takes force: peer by peer, and only what differs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use super::aggregate::Aggregates;
 use super::cause::{Cause, Fault};
 use super::monitor::{Monitoring, Stations};
 use super::restart::Restart;
+use super::rpki::Caches;
 use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker, Timer};
 use crate::rib::attribute::{AttrId, Block};
 use crate::rib::best::Limits;
@@ -34,6 +35,7 @@ impl Speaker {
             peers: BTreeMap::new(),
             originated: BTreeMap::new(),
             monitoring: Monitoring::default(),
+            caches: BTreeSet::new(),
             ..config.clone()
         };
         let mut speaker = Self {
@@ -48,6 +50,7 @@ impl Speaker {
             groups: Groups::default(),
             aggregates: Aggregates::default(),
             stations: Stations::default(),
+            caches: Caches::default(),
             sweeps: VecDeque::new(),
             timers: Timers::new(),
             jitter: Jitter::new(seed),
@@ -93,6 +96,7 @@ impl Speaker {
         }
         self.follow_ranges(now, identity);
         self.configure_stations(now, renamed || !same);
+        self.configure_caches(now);
         if old.cluster_id != self.config.cluster_id {
             self.groups.mark_all(&self.rib);
         }
@@ -163,6 +167,7 @@ impl Speaker {
             self.stop(now, index, &cause);
         }
         self.end_stations(now);
+        self.end_caches(now);
         self.after(now);
     }
 
@@ -281,7 +286,8 @@ impl Speaker {
         if new.reflection != old.reflection {
             self.groups.mark_all(&self.rib);
         }
-        if new.import != old.import || new.allow_own_as != old.allow_own_as {
+        let judged = |config: &PeerConfig| (config.allow_own_as, config.origin_validation);
+        if new.import != old.import || judged(new) != judged(&old) {
             import::reimport(&mut self.rib, index);
         }
         if new.max_paths != old.max_paths {
@@ -358,6 +364,7 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         import: Filter::reject_all(),
         export: Filter::reject_all(),
         allow_own_as: 0,
+        origin_validation: None,
         bfd: None,
         max_paths: None,
         max_advertised: None,
@@ -383,6 +390,7 @@ fn ourselves(config: &Config) -> Neighbor {
         prepend: None,
         allow_own_as: 0,
         role: None,
+        origin_validation: None,
         reflection: Reflection::NonClient,
         interface: None,
         import: (&Filter::accept_all()).into(),

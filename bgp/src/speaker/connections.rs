@@ -117,6 +117,9 @@ impl Speaker {
 
     pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
         let Some(place) = self.conns.get(&conn).copied() else {
+            if self.caches.has(conn) {
+                return self.cache_connected(now, conn);
+            }
             return self.station_connected(now, conn);
         };
         if let Some(link) = self.link(place) {
@@ -128,7 +131,11 @@ impl Speaker {
 
     pub(super) fn connect_failed(&mut self, now: Instant, conn: ConnId, error: &str) {
         let Some(place) = self.conns.get(&conn).copied() else {
-            return self.station_lost(now, conn, &format!("cannot connect: {error}"));
+            let text = format!("cannot connect: {error}");
+            if self.caches.has(conn) {
+                return self.cache_lost(now, conn, &text);
+            }
+            return self.station_lost(now, conn, &text);
         };
         self.detach(place);
         if let Some(peer) = self.peers.get_mut(&place.peer) {
@@ -141,9 +148,15 @@ impl Speaker {
     pub(super) fn closed(&mut self, now: Instant, conn: ConnId, error: Option<&str>) {
         self.closing.remove(&conn);
         let Some(place) = self.conns.get(&conn).copied() else {
-            let text = error.map_or("the station closed the connection".into(), |error| {
-                format!("the connection failed: {error}")
-            });
+            let of_cache = self.caches.has(conn);
+            let who = if of_cache { "cache" } else { "station" };
+            let text = error.map_or_else(
+                || format!("the {who} closed the connection"),
+                |error| format!("the connection failed: {error}"),
+            );
+            if of_cache {
+                return self.cache_lost(now, conn, &text);
+            }
             return self.station_lost(now, conn, &text);
         };
         let text = error.map_or("the peer closed the connection".into(), |error| {
@@ -157,9 +170,10 @@ impl Speaker {
     }
 
     pub(super) fn still_alive(&mut self, now: Instant, conn: ConnId) {
-        if let Some(place) = self.conns.get(&conn).copied()
-            && let Some(link) = self.link(place)
-        {
+        let Some(place) = self.conns.get(&conn).copied() else {
+            return self.cache_alive(now, conn);
+        };
+        if let Some(link) = self.link(place) {
             link.last_heard = now;
         }
     }

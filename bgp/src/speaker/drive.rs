@@ -246,6 +246,7 @@ impl Speaker {
             }
             Timer::Station(address) => self.dial_station(address),
             Timer::Report(address) => self.report_to_station(now, address),
+            Timer::Cache(address, timer) => self.fire_cache(now, address, timer),
             // What they mean is looked at after every event.
             Timer::Answer | Timer::Deferral => {}
         }

@@ -111,6 +111,34 @@ pub enum Output {
         /// Why.
         reason: String,
     },
+    /// Dial a cache of the RPKI, with ordinary TCP options. Answer as for [`Self::Connect`]; from then on
+    /// it is a connection like any other.
+    ConnectCache {
+        /// The name of the new connection.
+        conn: ConnId,
+        /// Where to.
+        cache: SocketAddr,
+    },
+    /// A cache has told all that it has, for the first time or since it was gone.
+    CacheUp {
+        /// Which.
+        cache: SocketAddr,
+        /// Records that it has told.
+        records: usize,
+    },
+    /// A cache is gone, or cannot be reached; it is dialled again, and what it has told counts on. Said
+    /// once.
+    CacheDown {
+        /// Which.
+        cache: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// What a cache has told is too old to be used, and does not count any more.
+    CacheExpired {
+        /// Which.
+        cache: SocketAddr,
+    },
     /// There is something to send: call [`super::Speaker::poll_transmit`] whenever the socket can
     /// take more, until it gives nothing. Said once for each change from nothing to something.
     Transmit {

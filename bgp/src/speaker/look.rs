@@ -179,6 +179,7 @@ impl Speaker {
             },
             stale: self.rib.is_stale(path),
             rule: self.import_rule(path.peer, path.prefix, self.rib.attributes.get(received)),
+            validity: self.rib.validity(id).filter(|_| !self.config.caches.is_empty()),
             attributes: attributes(block),
             received: (received != path.attr)
                 .then(|| attributes(self.rib.attributes.get(received))),

@@ -30,6 +30,7 @@ mod receive;
 mod refresh;
 mod restart;
 mod role;
+mod rpki;
 mod signing;
 mod snapshot;
 mod up_down;
@@ -53,6 +54,7 @@ pub use limit::{LimitAction, MaxPaths};
 pub use monitor::{Monitoring, StationConfig, StationSnapshot, StationState, TableSet};
 pub use refresh::{Asked, NotAsked};
 pub use role::{PeerRole, Role, SilentPeer};
+pub use rpki::{CacheSnapshot, OriginValidation};
 pub use signing::{AoAlgorithm, Signing, SigningKey, TcpAo};
 pub use snapshot::{
     AttributeSnapshot, DownReason, EndedBy, FamilySnapshot, MessageCounts, NegotiatedSnapshot,
@@ -78,6 +80,7 @@ use crate::wire::{Family, MessageKind, Scratch};
 use aggregate::Aggregates;
 use monitor::Stations;
 use restart::Restart;
+use rpki::{CacheTimer, Caches};
 
 /// How many times more prefixes without paths are kept while peers wait to be told.
 const BUSY_PATIENCE: usize = 64;
@@ -97,6 +100,7 @@ pub struct Speaker {
     groups: Groups,
     aggregates: Aggregates,
     stations: Stations,
+    caches: Caches,
     sweeps: VecDeque<Sweep>,
     restart: Restart,
     timers: Timers<Timer>,
@@ -145,6 +149,8 @@ enum Timer {
     Station(SocketAddr),
     /// A monitoring station is told statistics.
     Report(SocketAddr),
+    /// Something about a cache of the RPKI.
+    Cache(SocketAddr, CacheTimer),
     /// Peers that have not come up by now are not waited for.
     Answer,
     /// RFC 4724 §4.1: Selection_Deferral_Timer.
@@ -206,12 +212,14 @@ impl Speaker {
                 Progress::Done => {}
             }
         }
+        self.revalidate();
         self.after(now);
     }
 
     /// When to call [`Self::handle_timeout`] next; it may lie in the past.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.sweeps.is_empty() { self.timers.next() } else { Some(self.clock) }
+        let works = !self.sweeps.is_empty() || self.caches.is_revalidating();
+        if works { Some(self.clock) } else { self.timers.next() }
     }
 
     /// The next thing for the edge to do.
@@ -255,6 +263,9 @@ impl Speaker {
             return last_words.map(|(_, bytes)| bytes);
         }
         let Some(Place { peer, direction }) = self.conns.get(&conn).copied() else {
+            if self.caches.has(conn) {
+                return self.transmit_to_cache(conn);
+            }
             return self.transmit_to_station(now, conn);
         };
         let state = self.peers.get_mut(&peer)?;
@@ -300,6 +311,7 @@ impl Speaker {
         }
         self.announce_output();
         self.announce_stations();
+        self.announce_caches();
     }
 
     fn forget_orphans(&mut self) {

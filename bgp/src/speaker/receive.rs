@@ -25,7 +25,9 @@ pub(super) enum Stream {
 impl Speaker {
     /// Takes any part of the stream of a connection.
     pub(super) fn receive(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        let Some(place) = self.conns.get(&conn).copied() else { return };
+        let Some(place) = self.conns.get(&conn).copied() else {
+            return self.cache_received(now, conn, bytes);
+        };
         let Some(link) = self.link(place) else { return };
         link.last_heard = now;
         let mut partial = std::mem::take(&mut link.partial);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::PeerName;
 use super::event::NextHopVia;
 use crate::rib::best::{Ineligible, Step};
+use crate::rpki::Validity;
 use crate::session::State;
 use crate::wire::{Community, Family, FamilySet, HoldTime, LargeCommunity, PeerKind, Prefix};
 
@@ -149,6 +150,9 @@ pub struct PathSnapshot {
     pub stale: bool,
     /// The number of the rule of the import filter that decided about it; `None` when none matched.
     pub rule: Option<usize>,
+    /// What its prefix and origin are worth (RFC 6811); `None`: no cache is configured, or we originate
+    /// it.
+    pub validity: Option<Validity>,
     /// Its attributes.
     pub attributes: AttributeSnapshot,
     /// Its attributes as the peer sent them, where import changed them.

@@ -301,6 +301,7 @@ impl Speaker {
             },
             allow_own_as: config.allow_own_as,
             role: before.and_then(|before| before.role),
+            origin_validation: config.origin_validation,
             reflection: self.reflection(peer),
             interface: config.interface.clone(),
             import: ready(before.map(|before| &before.import), &config.import),

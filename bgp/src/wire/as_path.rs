@@ -60,10 +60,11 @@ impl<'a> AsPath<'a> {
         all.filter(|asn| ours.contains(asn)).count()
     }
 
-    /// The AS that originated the route; `None` on an empty path.
+    /// The AS that originated the route; `None`: our own, as the path is empty or begins within our
+    /// confederation (RFC 6811 §2).
     #[must_use]
     pub fn origin(self) -> Option<u32> {
-        self.asns().last()
+        self.segments().last().filter(Segment::counts)?.asns(AsnWidth::Four).last()
     }
 }
 
@@ -400,6 +401,10 @@ mod tests {
         assert!(path.confederation().eq([65002, 65003]));
         assert_eq!((path.length(), path.origin()), (1, Some(64500)));
         assert_eq!(path.occurrences(&[65003, 64500]), 2);
+        // RFC 6811 §2: what begins within the confederation is our own, whatever stands before it.
+        for own in [&[][..], &[3, 1, 0, 0, 0, 7], &[2, 1, 0, 0, 0, 8, 3, 1, 0, 0, 0, 7]] {
+            assert_eq!(AsPath::new(own).origin(), None, "{own:?}");
+        }
     }
 
     /// RFC 6793 §4.2.3: what stands in front of the far end comes from AS_PATH.

@@ -1,7 +1,7 @@
 //! Every number that a registry assigned, in one place and under the registry's own names.
 //!
 //! Registries: "BGP Parameters", "Address Family Numbers", "SAFI Parameters", "Capability Codes",
-//! "BGP Well-known Communities". Nothing here has behaviour beyond naming a code for a reader.
+//! "BGP Well-known Communities", "RPKI". Nothing here has behaviour beyond naming a code for a reader.
 
 /// TCP port of BGP (RFC 4271 §8.2.1).
 pub const BGP_PORT: u16 = 179;
@@ -408,5 +408,52 @@ pub mod mrt {
         pub const IPV6: u8 = 1;
         /// Its AS number has four octets.
         pub const FOUR_OCTET_AS: u8 = 2;
+    }
+}
+
+/// The RPKI to Router protocol (RFC 8210 §14).
+pub mod rpki_rtr {
+    /// PDU types.
+    pub mod pdu {
+        /// The cache has something new.
+        pub const SERIAL_NOTIFY: u8 = 0;
+        /// Asks for what changed.
+        pub const SERIAL_QUERY: u8 = 1;
+        /// Asks for everything.
+        pub const RESET_QUERY: u8 = 2;
+        /// Begins an answer.
+        pub const CACHE_RESPONSE: u8 = 3;
+        /// An origin of an IPv4 prefix.
+        pub const IPV4_PREFIX: u8 = 4;
+        /// An origin of an IPv6 prefix.
+        pub const IPV6_PREFIX: u8 = 6;
+        /// Ends an answer.
+        pub const END_OF_DATA: u8 = 7;
+        /// What changed is not known: everything has to be asked for.
+        pub const CACHE_RESET: u8 = 8;
+        /// A key of BGPsec.
+        pub const ROUTER_KEY: u8 = 9;
+        /// Something was wrong.
+        pub const ERROR_REPORT: u8 = 10;
+    }
+
+    /// Error codes.
+    pub mod error {
+        /// Corrupt Data.
+        pub const CORRUPT_DATA: u16 = 0;
+        /// Internal Error.
+        pub const INTERNAL_ERROR: u16 = 1;
+        /// No Data Available.
+        pub const NO_DATA_AVAILABLE: u16 = 2;
+        /// Unsupported Protocol Version.
+        pub const UNSUPPORTED_VERSION: u16 = 4;
+        /// Unsupported PDU Type.
+        pub const UNSUPPORTED_PDU: u16 = 5;
+        /// Withdrawal of Unknown Record.
+        pub const UNKNOWN_WITHDRAWAL: u16 = 6;
+        /// Duplicate Announcement Received.
+        pub const DUPLICATE_ANNOUNCEMENT: u16 = 7;
+        /// Unexpected Protocol Version.
+        pub const UNEXPECTED_VERSION: u16 = 8;
     }
 }

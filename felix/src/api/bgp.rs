@@ -141,6 +141,36 @@ pub struct StationRow {
     pub last_error: Option<String>,
 }
 
+/// A cache of the RPKI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheRow {
+    /// Its address and port.
+    pub cache: String,
+    /// `down`, `loading` while it is asked, `current` when we have what it has, `no-data` when it has nothing yet.
+    pub state: String,
+    /// How long the connection has been up, or down, in seconds.
+    pub since_seconds: u64,
+    /// The version of the protocol on the connection.
+    pub version: Option<u8>,
+    /// The cache's session.
+    pub session: Option<u16>,
+    /// The number of its data that we have.
+    pub serial: Option<u32>,
+    /// Records of IPv4 prefixes that count.
+    pub ipv4: usize,
+    /// Records of IPv6 prefixes that count.
+    pub ipv6: usize,
+    /// How many seconds ago its last answer was complete; absent: none is, or the data have expired.
+    pub age_seconds: Option<u64>,
+    /// In how many seconds the data expire, unless it answers before.
+    pub expires_seconds: Option<u64>,
+    /// Complete answers.
+    pub answers: u64,
+    /// Why the last connection ended, or could not be made, until it has answered again.
+    pub last_error: Option<String>,
+}
+
 /// Which slice of the table is wanted as an MRT dump.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

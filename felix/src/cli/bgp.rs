@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use ocicat_felix::api::bgp::{
-    DrainView, Event, PeerView, RefreshQuery, RefreshView, RouteQuery, RouteView, Stage,
+    CacheRow, DrainView, Event, PeerView, RefreshQuery, RefreshView, RouteQuery, RouteView, Stage,
     StationRow, Which,
 };
 use ocicat_felix::api::{BfdRow, PeerRow, Query, RouteRow};
@@ -37,6 +37,11 @@ pub(super) fn run(socket: &Path, command: BgpCommand) -> anyhow::Result<ExitCode
         BgpCommand::Bmp { output } => {
             let rows: Vec<StationRow> = ask_within(socket, &Query::BgpBmp, PATIENCE)?;
             print(output, &rows, |rows| tables::bmp::stations(rows))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BgpCommand::Rpki { output } => {
+            let rows: Vec<CacheRow> = ask_within(socket, &Query::BgpRpki, PATIENCE)?;
+            print(output, &rows, |rows| tables::rpki::caches(rows))?;
             Ok(ExitCode::SUCCESS)
         }
         BgpCommand::Peer { name, output } => {

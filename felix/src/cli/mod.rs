@@ -87,6 +87,11 @@ enum BgpCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// RPKI caches: whether they are connected, what they have told, and how old that is
+    Rpki {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Everything about one peer: configuration in force, what was agreed on, timers, counts, errors, history
     Peer {
         /// As in the list of peers

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::endpoints::{answer, refuse};
 use super::{Daemon, Request, Wanted};
-use super::{bfd, bmp, dump};
+use super::{bfd, bmp, dump, rpki};
 use crate::api::{Answer, CheckView, PlanView, PolicyView, Query, RuleRow};
 use crate::dataplane::{Change, State};
 use crate::explain::{Question, explain};
@@ -63,6 +63,10 @@ impl Daemon {
             Query::BgpBmp => self.ask_speaker(reply, async |speaker| {
                 let stations = speaker.stations().await?;
                 Ok(Answer::Bmp(stations.iter().map(bmp::row).collect()))
+            }),
+            Query::BgpRpki => self.ask_speaker(reply, async |speaker| {
+                let caches = speaker.caches().await?;
+                Ok(Answer::Rpki(caches.iter().map(rpki::row).collect()))
             }),
             Query::BgpDump(query) => self.ask_speaker(reply, async move |speaker| {
                 Ok(Answer::Dump(dump::page(speaker, query).await?))
@@ -255,6 +259,9 @@ impl Daemon {
                     }
                     if let Ok(stations) = speaker.stations().await {
                         metrics.set_stations(&stations);
+                    }
+                    if let Ok(caches) = speaker.caches().await {
+                        metrics.set_caches(&caches);
                     }
                     answer(reply, &Response::Result(()));
                 });

@@ -15,13 +15,14 @@ mod filter;
 mod log;
 mod password;
 mod peer;
+mod rpki;
 mod services;
 mod settings;
 mod tcp_ao;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -97,6 +98,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         originated: originated(world, own, &settings),
         aggregates: settings.speaker.aggregates.clone(),
         monitoring: bmp::monitoring(own, &settings.speaker.stations),
+        caches: settings.speaker.caches.clone(),
         chosen: Chosen::Told,
     };
     let routing = Routing {
@@ -231,6 +233,17 @@ fn unprogrammed(world: &World, program: Option<ProgramClusterRoutes>) -> Vec<IpN
         Some(ProgramClusterRoutes::EnabledIpipOnly) => !is_on(&pool.ipip_mode),
     });
     left_out.filter_map(|pool| pool.cidr.parse().ok()).collect()
+}
+
+/// `192.0.2.1:5000`, or `[2001:db8::1]:5000`: something to connect to. `text` is what the word stands in.
+fn endpoint(word: &str, text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = word.parse().map_err(|_| {
+        format!("{word:?} in {text:?} is not an address with a port, like 192.0.2.1:5000 or [2001:db8::1]:5000")
+    })?;
+    if address.port() == 0 || address.ip().is_unspecified() {
+        return Err(format!("{word:?} in {text:?} is nothing to connect to"));
+    }
+    Ok(address)
 }
 
 /// `120s`, `2m`, `1m30s`: a duration as Kubernetes writes it, in whole seconds.

@@ -15,6 +15,7 @@ mod operator;
 mod plugin;
 mod policy;
 mod restart;
+mod rpki;
 mod substrate;
 
 use std::time::Duration;
@@ -84,6 +85,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         restart::TESTS,
         bfd::TESTS,
         bmp::TESTS,
+        rpki::TESTS,
         drift::TESTS,
         nat::TESTS,
         input::TESTS,

@@ -17,6 +17,7 @@ mod oracle;
 mod refresh;
 mod restart;
 mod roles;
+mod rpki;
 mod sessions;
 mod topology;
 

@@ -4,8 +4,8 @@
 //! a matter of a peer is the default of every peer of the node. Unknown names and unreadable values are problems; the
 //! others still count.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,9 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("long-lived-stale-time", |text, peer| set(&mut peer.long_lived, long_lived(text).map(Some))),
     ("add-path-receive", |text, peer| set(&mut peer.add_path.receive, receive(text))),
     ("add-path-send", |text, peer| set(&mut peer.add_path.send, paths(text).map(Some))),
+    ("origin-validation", |text, peer| {
+        set(&mut peer.origin_validation, super::rpki::policy(text).map(Some))
+    }),
     ("local-as-mode", local_as_mode),
     ("as-override", |text, peer| set(&mut peer.as_override, as_override(text))),
     ("remove-private-as", |text, peer| set(&mut peer.remove_private, remove_private(text))),
@@ -99,6 +102,7 @@ const OF_SPEAKER: &[(&str, Read<SpeakerKnobs>)] = &[
     (CONFEDERATION, |text, speaker| {
         set(&mut speaker.confederation, super::confederation::parse(text).map(Some))
     }),
+    ("rpki", |text, speaker| set(&mut speaker.caches, super::rpki::caches(text))),
     ("multipath-between", |text, speaker| set(&mut speaker.multipath.between, between(text))),
 ];
 
@@ -115,6 +119,8 @@ pub(super) struct SpeakerKnobs {
     pub(super) stations: super::bmp::Stations,
     /// The confederation that our AS is a member of.
     pub(super) confederation: Option<Confederation>,
+    /// Who says which AS may originate which prefix.
+    pub(super) caches: BTreeSet<SocketAddr>,
 }
 
 impl Default for SpeakerKnobs {
@@ -125,6 +131,7 @@ impl Default for SpeakerKnobs {
             aggregates: BTreeMap::new(),
             stations: super::bmp::Stations::new(),
             confederation: None,
+            caches: BTreeSet::new(),
         }
     }
 }
@@ -411,6 +418,7 @@ fn paths(text: &str) -> Result<NonZeroU8, String> {
 mod tests {
     use super::*;
     use crate::datastore::Kind;
+    use ocicat_bgp::speaker::OriginValidation;
 
     /// A peer with a local AS number of its own.
     fn untouched() -> PeerConfig {
@@ -449,6 +457,7 @@ mod tests {
             ("multihop", "3"),
             ("graceful-restart", "off"),
             ("local-as-mode", "prepend"),
+            ("origin-validation", "mark"),
         ]);
         assert_eq!(problems, [""; 0]);
         assert_eq!(peer.hold_time.secs(), 9);
@@ -476,6 +485,7 @@ mod tests {
         assert!(peer.families.contains(Family::Ipv6) && !peer.families.contains(Family::Ipv4));
         assert_eq!(peer.ttl, Ttl::Multihop(NonZeroU8::new(3).unwrap()));
         assert_eq!(peer.graceful_restart, PeerRestart::Disabled);
+        assert_eq!(peer.origin_validation, Some(OriginValidation::Mark));
     }
 
     #[test]
@@ -491,6 +501,8 @@ mod tests {
             ("role", "customer maybe"),
             ("multihop", "256"),
             ("graceful-restart", ""),
+            ("origin-validation", "on"),
+            ("rpki", "192.0.2.1:323"),
             ("local-as-mode", "between"),
             ("max-prefixes", "10 explode"),
             ("add-path-send", "0"),

@@ -39,12 +39,7 @@ pub(super) fn parse(text: &str) -> Result<Stations, String> {
     for part in text.split(',') {
         let mut words = part.split_whitespace();
         let word = words.next().unwrap_or_default();
-        let address: SocketAddr = word.parse().map_err(|_| {
-            format!("{word:?} in {text:?} is not an address with a port, like 192.0.2.1:5000 or [2001:db8::1]:5000")
-        })?;
-        if address.port() == 0 || address.ip().is_unspecified() {
-            return Err(format!("{word:?} in {text:?} is nothing to connect to"));
-        }
+        let address = super::endpoint(word, text)?;
         let config = station(text, words)?;
         if stations.insert(address, config).is_some() {
             return Err(format!("{address} stands twice in {text:?}"));

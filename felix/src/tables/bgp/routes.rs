@@ -22,6 +22,7 @@ pub fn route_row(prefix: Prefix, path: &PathSnapshot, rule: Option<&str>) -> Rou
         path_id: (path.path_id != 0).then_some(path.path_id),
         verdict,
         stale: path.stale,
+        validity: path.validity.map(|validity| validity.to_string()),
         ..attributes_row(prefix, &path.attributes)
     }
 }
@@ -44,6 +45,7 @@ fn attributes_row(prefix: Prefix, attributes: &AttributeSnapshot) -> RouteRow {
         med: attributes.med,
         communities: communities(attributes),
         stale: false,
+        validity: None,
     }
 }
 
@@ -123,6 +125,10 @@ fn rejected(why: Ineligible, path: &PathSnapshot, rule: Option<&str>) -> String 
         (Ineligible::RouteLeak, _) => {
             "rejected: it leaked, as it was meant for customers only (RFC 9234 §5)".to_owned()
         }
+        (Ineligible::OriginInvalid, _) => format!(
+            "rejected: RPKI invalid, its origin at the end of \"{}\" must not originate the prefix (RFC 6811)",
+            path.attributes.as_path
+        ),
         (Ineligible::UnreachableNextHop, _) => format!(
             "not chosen: the kernel has no way to its next hop{}",
             path.next_hop.as_ref().map(|hop| format!(" {}", hop.address)).unwrap_or_default()
@@ -162,12 +168,13 @@ pub fn route(view: &RouteView) -> String {
         let from = row.path_id.map_or_else(|| from.to_owned(), |id| format!("{from} (path {id})"));
         let hop = row.next_hop.as_deref().unwrap_or("self");
         text.push_str(&format!(
-            "  from {from}: next hop {hop}, AS path \"{}\", local preference {}, origin {}, MED {}{}\n    {}\n",
+            "  from {from}: next hop {hop}, AS path \"{}\", local preference {}, origin {}, MED {}{}{}\n    {}\n",
             row.as_path,
             row.local_pref,
             path.origin,
             row.med.map_or_else(|| "none".to_owned(), |med| med.to_string()),
             if row.communities.is_empty() { String::new() } else { format!(", communities {}", row.communities.join(" ")) },
+            row.validity.as_ref().map(|validity| format!(", RPKI {validity}")).unwrap_or_default(),
             path.why,
         ));
         if let Some(rule) = path.rule.as_ref().filter(|rule| !path.why.contains(*rule)) {

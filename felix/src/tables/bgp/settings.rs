@@ -5,8 +5,8 @@ use std::time::Duration;
 use ocicat_bgp::rib::filter::{Filter, Otherwise};
 use ocicat_bgp::speaker::{
     AddPath, AsOverride, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
-    NextHopMode, Password, PeerConfig, PeerRestart, Receive, Reflection, RemovePrivate, Signing,
-    TcpAo, Ttl,
+    NextHopMode, OriginValidation, Password, PeerConfig, PeerRestart, Receive, Reflection,
+    RemovePrivate, Signing, TcpAo, Ttl,
 };
 use ocicat_bgp::wire::FamilySet;
 
@@ -36,6 +36,7 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("reflection", reflection_text(config.reflection).to_owned()),
         ("AS override", as_override_text(config.as_override).to_owned()),
         ("private AS numbers", private_text(config.remove_private).to_owned()),
+        ("origin validation", origin_text(config.origin_validation).to_owned()),
         ("own AS allowed", format!("{} times", config.allow_own_as)),
         ("most prefixes", or(config.max_paths.map(max_paths_text), "no limit")),
         ("most told", or(config.max_advertised.map(|most| most.to_string()), "no limit")),
@@ -61,6 +62,15 @@ const fn default_route_text(what: DefaultRoute) -> &'static str {
     match what {
         DefaultRoute::Ordinary => "told as any other",
         DefaultRoute::Originated => "always told, by us",
+    }
+}
+
+const fn origin_text(policy: Option<OriginValidation>) -> &'static str {
+    match policy {
+        None => "with RPKI caches invalid paths are rejected on eBGP, not judged on iBGP",
+        Some(OriginValidation::RejectInvalid) => "with RPKI caches invalid paths are rejected",
+        Some(OriginValidation::Mark) => "with RPKI caches invalid paths get local preference 0",
+        Some(OriginValidation::Off) => "off",
     }
 }
 

@@ -86,7 +86,7 @@ fn pods_that_speak_bgp_are_peers_of_their_node_alone() {
     let ours = ["169.254.0.179", "fd00:179::1"].map(|text| text.parse().unwrap());
     assert_eq!(peering.workloads, [("ocirouter".to_owned(), ours.into())].into());
     let config = peering.config.unwrap();
-    assert_eq!(config.listen_ahead, ours.map(|ip| std::net::SocketAddr::new(ip, 179)));
+    assert_eq!(config.listen_ahead, ours.map(|ip| SocketAddr::new(ip, 179)));
     let [(name, peer)] = &config.peers.into_iter().collect::<Vec<_>>()[..] else {
         panic!("one peer")
     };
