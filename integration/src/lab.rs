@@ -266,6 +266,33 @@ impl Lab {
         send(&attempts, &mut servers)
     }
 
+    /// Changes an object, named as `BGPPeer/tor`, as `kubectl edit` would.
+    pub(crate) fn edit(&mut self, which: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let is_it =
+            |object: &&mut Object| which.split_once('/') == Some((object.kind(), object.name()));
+        let object = self.spec.objects.iter_mut().find(is_it);
+        let object = object.with_context(|| format!("no {which}"))?;
+        change(&mut object.0);
+        self.store.put(object)
+    }
+
+    /// Gives an object an annotation `bgp.ocicat.io/...`, or takes it away.
+    pub(crate) fn annotate(
+        &mut self,
+        which: &str,
+        annotation: &str,
+        value: Option<&str>,
+    ) -> Result<()> {
+        let annotation = format!("bgp.ocicat.io/{annotation}");
+        self.edit(which, |object| match value {
+            Some(value) => object["metadata"]["annotations"][annotation] = json!(value),
+            None => {
+                let all = object.pointer_mut("/metadata/annotations");
+                all.and_then(Value::as_object_mut).map(|all| all.remove(&annotation));
+            }
+        })
+    }
+
     /// The networks in which the node's pods live.
     pub(crate) fn pod_cidrs(&self) -> Vec<String> {
         self.spec.nodes.iter().flat_map(|node| node.pod_cidrs.clone()).collect()

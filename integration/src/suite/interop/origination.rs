@@ -1,12 +1,9 @@
 //! What a node tells beside its own ranges: aggregates and default routes.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
 
 use super::super::{Bench, Test};
 use super::{ESTABLISHED, has_route};
-use crate::lab::Lab;
-use crate::object::Object;
 use crate::probe::LONG;
 use crate::router::{Daemon, Presence, Program};
 use crate::spec::{Numbering, rack};
@@ -20,24 +17,6 @@ pub(super) const TESTS: &[Test] = &[Test::new(
 
 const AGGREGATES: [&str; 2] = ["10.65.0.0/16", "fd00:65::/32"];
 const DEFAULTS: [&str; 2] = ["0.0.0.0/0", "::/0"];
-
-/// Puts an annotation on an object of the lab, or takes it away.
-fn annotate(
-    lab: &Lab,
-    kind: &str,
-    name: &str,
-    annotation: &str,
-    value: Option<&str>,
-) -> Result<()> {
-    let is_it = |object: &&Object| object.kind() == kind && object.name() == name;
-    let object =
-        lab.spec.objects.iter().find(is_it).with_context(|| format!("no {kind} {name}"))?;
-    let mut object = object.clone();
-    if let Some(value) = value {
-        object.0["metadata"]["annotations"][annotation] = json!(value);
-    }
-    lab.store.put(&object)
-}
 
 fn are(router: &dyn Daemon, prefixes: &[impl AsRef<str>], goal: Presence) -> Result<()> {
     for prefix in prefixes {
@@ -55,9 +34,8 @@ fn aggregates_and_defaults(bench: &Bench) -> Result<()> {
     let parts = lab.spec.nodes[0].pod_cidrs.clone();
     are(&*bird, &parts, Presence::There)?;
 
-    let aggregate =
-        |value| annotate(&lab, "BGPConfiguration", "default", "bgp.ocicat.io/aggregates", value);
-    aggregate(Some("10.65.0.0/16 summary-only, fd00:65::/32"))?;
+    let configuration = "BGPConfiguration/default";
+    lab.annotate(configuration, "aggregates", Some("10.65.0.0/16 summary-only, fd00:65::/32"))?;
     are(&*bird, &AGGREGATES, Presence::There)?;
     are(&*bird, &parts[..1], Presence::Gone)?;
     are(&*bird, &parts[1..], Presence::There)?;
@@ -68,7 +46,7 @@ fn aggregates_and_defaults(bench: &Bench) -> Result<()> {
         let route = lab.agents[0].netns().run("ip", &[family, "route", "show", prefix])?;
         ensure!(route.contains("blackhole"), "{route}");
     }
-    aggregate(None)?;
+    lab.annotate(configuration, "aggregates", None)?;
     are(&*bird, &AGGREGATES, Presence::Gone)?;
     are(&*bird, &parts, Presence::There)?;
     for prefix in AGGREGATES {
@@ -76,10 +54,10 @@ fn aggregates_and_defaults(bench: &Bench) -> Result<()> {
     }
 
     are(&*bird, &DEFAULTS, Presence::Gone)?;
-    let default = |value| {
-        ["tor-r1", "tor-r1-v6"].into_iter().try_for_each(|peer| {
-            annotate(&lab, "BGPPeer", peer, "bgp.ocicat.io/default-originate", value)
-        })
+    let mut default = |value| {
+        ["BGPPeer/tor-r1", "BGPPeer/tor-r1-v6"]
+            .into_iter()
+            .try_for_each(|peer| lab.annotate(peer, "default-originate", value))
     };
     default(Some("true"))?;
     are(&*bird, &DEFAULTS, Presence::There)?;

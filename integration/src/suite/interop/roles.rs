@@ -254,10 +254,7 @@ fn without_policy(transit: &mut Transit) -> Result<()> {
 }
 
 fn require_policy(transit: &mut Transit, value: &str) -> Result<()> {
-    let mut all = transit.lab.spec.objects.iter_mut();
-    let object = all.find(|object| object.kind() == "BGPConfiguration").context("no object")?;
-    object.0["metadata"]["annotations"]["bgp.ocicat.io/ebgp-requires-policy"] = json!(value);
-    transit.lab.store.put(object)
+    transit.lab.annotate("BGPConfiguration/default", "ebgp-requires-policy", Some(value))
 }
 
 const NO_RULE: &str = "rejected";

@@ -142,18 +142,15 @@ impl Transit {
 
     /// Gives a peer an annotation `bgp.ocicat.io/...`.
     pub(super) fn annotate(&mut self, peer: &str, annotation: &str, value: &str) -> Result<()> {
-        self.edit(peer, |object| {
-            object["metadata"]["annotations"][format!("bgp.ocicat.io/{annotation}")] = json!(value);
-        })
+        self.lab.annotate(&format!("BGPPeer/{peer}"), annotation, Some(value))
     }
 
-    /// Changes an object as `kubectl edit` would.
+    /// Changes the object of this name, whatever its kind is.
     pub(super) fn edit(&mut self, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
-        let mut all = self.lab.spec.objects.iter_mut();
+        let mut all = self.lab.spec.objects.iter();
         let object = all.find(|object| object.name() == name);
-        let object = object.with_context(|| format!("no object {name}"))?;
-        change(&mut object.0);
-        self.lab.store.put(object)
+        let kind = object.with_context(|| format!("no object {name}"))?.kind().to_owned();
+        self.lab.edit(&format!("{kind}/{name}"), change)
     }
 
     /// What `ocicat bgp route` says of the paths for a prefix, the best first; none if it has none.
