@@ -1,5 +1,7 @@
 //! What the daemon may ask of the BGP thread.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::refused::RefusedConnections;
@@ -13,7 +15,7 @@ use crate::wire::{Family, FamilySet, Prefix};
 /// A request; those with an answer carry the way back.
 #[derive(Debug)]
 pub(super) enum Command {
-    Configure(Box<Config>),
+    Configure(Arc<Config>),
     Originate(Prefix, Originated),
     Withdraw(Prefix),
     Unreachable(Unreachable),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -47,7 +48,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Everything that the BGP thread owns.
 pub(super) struct Driver {
     speaker: Speaker,
-    config: Config,
+    /// Shared with whoever gave it: of hundreds of peers it is long.
+    config: Arc<Config>,
     connections: BTreeMap<ConnId, Connection>,
     dialling: BTreeMap<ConnId, AbortHandle>,
     listeners: Listeners,
@@ -78,13 +80,13 @@ pub(crate) fn now() -> Instant {
 
 impl Driver {
     pub(super) fn new(
-        config: Config,
+        config: Arc<Config>,
         seed: u64,
         commands: UnboundedReceiver<Command>,
         events: mpsc::Sender<Vec<Event>>,
     ) -> Self {
         let (bell, signals) = mpsc::unbounded_channel();
-        let speaker = Speaker::new(config.clone(), seed, now());
+        let speaker = Speaker::new(Config::clone(&config), seed, now());
         let mut listeners = Listeners::default();
         listeners.configure(&listen::wanted(&config), &speaker.keys(), now());
         Self {
@@ -213,9 +215,9 @@ impl Driver {
             None => return Some(Goodbye::Restart),
             Some(Command::Stop(goodbye)) => return Some(goodbye),
             Some(Command::Configure(config)) => {
-                self.config = (*config).clone();
                 self.strangers.clear();
-                self.speaker.configure(now, *config);
+                self.speaker.configure(now, Config::clone(&config));
+                self.config = config;
                 self.discovery.configure(&self.config);
                 self.follow_hosts();
             }

@@ -24,6 +24,7 @@ mod watch;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -73,7 +74,8 @@ pub struct Running {
 /// # Errors
 /// When the system gives no thread or no event queue. A port that cannot be listened on is not an
 /// error here but an [`Event::ListenFailed`], and is tried again.
-pub fn spawn(config: Config) -> io::Result<Running> {
+pub fn spawn(config: impl Into<Arc<Config>>) -> io::Result<Running> {
+    let config = config.into();
     let (commands, requests) = mpsc::unbounded_channel();
     let (news, events) = mpsc::channel(EVENT_BATCHES);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -90,8 +92,8 @@ impl Handle {
     ///
     /// # Errors
     /// When the thread has ended.
-    pub fn configure(&self, config: Config) -> Result<(), Stopped> {
-        self.send(Command::Configure(Box::new(config)))
+    pub fn configure(&self, config: impl Into<Arc<Config>>) -> Result<(), Stopped> {
+        self.send(Command::Configure(config.into()))
     }
 
     /// Originates a prefix, or changes its attributes.

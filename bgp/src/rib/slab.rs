@@ -102,6 +102,11 @@ impl<T: Copy + PartialEq> Column<T> {
         mem::replace(&mut slots[at], value)
     }
 
+    /// How many values there is room for: what a copy costs.
+    pub(crate) fn rows(&self) -> usize {
+        self.chunks.iter().flatten().count() * CHUNK
+    }
+
     /// Numbers and values that are not the default one, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, T)> {
         let full = self.chunks.iter().enumerate();

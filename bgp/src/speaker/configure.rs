@@ -69,18 +69,22 @@ impl Speaker {
     /// are judged again from what the table holds. Originated prefixes follow the difference to the
     /// configuration before; those of [`Self::originate`] stay. A change of `local_as`,
     /// `confederation` or `router_id` concerns all sessions; `start` counts only in [`Self::new`].
-    pub fn configure(&mut self, now: Instant, config: Config) {
+    pub fn configure(&mut self, now: Instant, mut config: Config) {
         self.clock = now;
-        let old = std::mem::replace(&mut self.config, config.clone());
+        // Each peer keeps its own part: hundreds of them need not be kept twice.
+        let peers = std::mem::take(&mut config.peers);
+        let originated = config.originated.clone();
         self.rib.limits = limits(&config);
         self.rib.router_id = config.router_id;
         self.rib.cluster_id = config.cluster_id;
         self.rib.public_as = config.own_as().public();
         let paths = self.rib.neighbors[0].paths;
         self.rib.neighbors[0] = Neighbor { paths, ..ourselves(&config) };
-        let Config { peers, originated, .. } = config;
-        let gone: Vec<_> = old.peers.keys().filter(|name| !peers.contains_key(*name)).collect();
-        gone.into_iter().for_each(|name| self.remove_peer(now, name));
+        let old = std::mem::replace(&mut self.config, config);
+        let named = self.peers.values().filter(|peer| peer.range.is_none());
+        let gone = named.map(|peer| &peer.name).filter(|name| !peers.contains_key(*name));
+        let gone: Vec<PeerName> = gone.cloned().collect();
+        gone.iter().for_each(|name| self.remove_peer(now, name));
         let who =
             |monitoring: &Monitoring| (monitoring.name.clone(), monitoring.description.clone());
         let renamed = who(&old.monitoring) != who(&self.config.monitoring);

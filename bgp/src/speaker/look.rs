@@ -82,6 +82,12 @@ impl Speaker {
         self.groups.waiting_octets()
     }
 
+    /// How many groups of peers there are that are told the same at the same pace.
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
     fn tally(&self) -> HashMap<(PeerIndex, Family), Tally> {
         let mut tallies: HashMap<_, Tally> = HashMap::new();
         for id in (0..self.rib.paths.bound()).map(PathId) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use ocicat_bgp::net::{self, Event, Goodbye, Handle};
@@ -19,7 +20,7 @@ pub(super) struct Speaker {
     events: Option<mpsc::Receiver<Vec<Event>>>,
     thread: Option<std::thread::JoinHandle<()>>,
     /// What was configured last: the same again is no news.
-    config: Option<Config>,
+    config: Option<Arc<Config>>,
     /// When that was.
     configured: Option<Timestamp>,
 }
@@ -40,7 +41,7 @@ impl Speaker {
 
     /// What was configured last.
     pub(super) fn config(&self) -> Option<&Config> {
-        self.config.as_ref()
+        self.config.as_deref()
     }
 
     /// When the configuration last changed.
@@ -58,13 +59,14 @@ impl Speaker {
     }
 
     fn configure(&mut self, config: Config) -> std::io::Result<()> {
-        if self.config.as_ref() == Some(&config) {
+        if self.config.as_deref() == Some(&config) {
             return Ok(());
         }
+        let config = Arc::new(config);
         match &self.handle {
             Some(handle) => {
                 info!(peers = config.peers.len(), "new configuration of the speaker");
-                handle.configure(config.clone()).map_err(std::io::Error::other)?;
+                handle.configure(Arc::clone(&config)).map_err(std::io::Error::other)?;
             }
             None => {
                 info!(
@@ -74,7 +76,7 @@ impl Speaker {
                     start = ?config.graceful_restart.start,
                     "the speaker starts"
                 );
-                let net::Running { handle, events, thread } = net::spawn(config.clone())?;
+                let net::Running { handle, events, thread } = net::spawn(Arc::clone(&config))?;
                 self.handle = Some(handle);
                 self.events = Some(events);
                 self.thread = Some(thread);

@@ -130,6 +130,11 @@ impl Groups {
         self.groups.values().any(|group| !group.policy.codec.add_path_send.is_empty())
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Whether every group has encoded all it has to say.
     pub(crate) fn are_idle(&self) -> bool {
         self.groups.values().all(Group::is_idle)

@@ -104,6 +104,11 @@ impl Told {
         self.counts.iter().sum()
     }
 
+    /// How many prefixes there is room for, told or not any more.
+    fn rows(&self) -> usize {
+        self.attrs.iter().map(Column::rows).sum()
+    }
+
     /// How many prefixes a member was told: all but its own.
     fn told_to(&self, peer: PeerIndex, family: Family) -> u64 {
         let counts = self.by_source[family.index()].iter().enumerate();
@@ -137,10 +142,11 @@ impl Group {
     }
 
     /// Whether encoding more would leave too much behind for the slowest member: it is cheaper
-    /// then to go on without it. Its own copy of the group costs some 20 octets per prefix told;
-    /// a whole table encoded takes less.
+    /// then to go on without it. Its own copy of the group costs some 20 octets per prefix that is
+    /// told, or was; a whole table encoded takes less. By what is told alone the withdrawal of a table
+    /// would be too much for everybody who has not had a turn yet.
     fn is_ring_full(&self) -> bool {
-        self.ring.octets() >= (self.told.count() * 16).max(256 * 1024)
+        self.ring.octets() >= (self.told.rows() * 16).max(256 * 1024)
     }
 
     /// Nothing waits to be encoded.

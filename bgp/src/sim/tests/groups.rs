@@ -84,6 +84,22 @@ fn a_blocked_receiver_holds_up_nobody_and_catches_up() {
 }
 
 #[test]
+fn a_withdrawn_table_costs_no_copy_for_who_has_not_had_a_turn_yet() {
+    let mut configs = star(2);
+    many(&mut configs[1], 70_000);
+    let prefixes: Vec<Prefix> = configs[1].originated.keys().copied().collect();
+    let mut sim = network(1, configs);
+    assert_eq!(sim.node(1).speaker.groups(), 1);
+    sim.with(1, |speaker, now| {
+        prefixes.iter().for_each(|prefix| speaker.withdraw(now, *prefix));
+        let first = speaker.connection(&name(2)).unwrap();
+        while speaker.poll_transmit(now, first).is_some() {}
+        assert!(speaker.waiting_octets() > 256 * 1024, "for the other receiver");
+        assert_eq!(speaker.groups(), 1);
+    });
+}
+
+#[test]
 fn a_refresh_tells_everything_again() {
     use crate::speaker::Input;
     let mut sim = network(1, star(2));
