@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ocicat_cni::endpoint::INTERFACE_PREFIX;
 use tracing::{debug, error, info, warn};
 
 use super::pending::{Places, Rules};
@@ -79,8 +80,9 @@ impl Daemon {
 
     fn link_changed(&mut self, link: &Link) {
         let name = &link.name;
-        if self.world.endpoint_of(name).is_some() {
-            if link.admin == Admin::Up {
+        // One that the plugin is just making has no endpoint yet, nor a carrier.
+        if name.starts_with(INTERFACE_PREFIX) {
+            if link.admin == Admin::Up && self.world.endpoint_of(name).is_some() {
                 // The plugin may be of another version than we are, and settings are lost with an interface.
                 self.pending.adopt(name.to_string());
             }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -174,7 +174,17 @@ impl Drop for OpenBgpd {
     }
 }
 
+/// One before it may still be ending: of its processes that with the sockets ends last.
+fn wait_port(netns: &Netns) -> Result<()> {
+    until(Duration::from_secs(10), "nobody listens for BGP any more", || {
+        let free = netns.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 179)))?;
+        Ok(free.map(|_| true)?)
+    })
+    .map(drop)
+}
+
 fn launch(netns: &Netns, directory: &Path) -> Result<Process> {
+    wait_port(netns)?;
     fs::create_dir_all(CHROOT)?;
     let mut command = program(BGPD, "openbgpd")?;
     command.args(["-d", "-v", "-f"]).arg(directory.join("bgpd.conf"));
