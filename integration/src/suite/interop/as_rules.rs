@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::super::{Bench, Test};
-use super::transit::{FAR, FAR_AS, NEAR, Transit};
+use super::transit::{FAR, FAR_AS, NEAR, Transit, wait_route};
 use crate::probe::LONG;
-use crate::router::{Announcement, Daemon, Program, Route};
+use crate::router::{Announcement, Daemon, Program};
 use crate::wait::until;
 
 pub(super) const TESTS: &[Test] = &[Test::new(
@@ -72,23 +71,6 @@ fn announcements() -> Result<Vec<Announcement>> {
     all.push(Announcement { as_path: vec![NODE_AS], ..plain(LOOP)? });
     all.push(Announcement { communities: vec!["65535:0".to_owned()], ..plain(LEAVING)? });
     Ok(all)
-}
-
-/// Waits until the router's only path for a prefix is as wanted.
-fn wait_route(
-    transit: &Transit,
-    router: &dyn Daemon,
-    prefix: &str,
-    wanted: impl Fn(&Route) -> bool,
-) -> Result<()> {
-    let net: IpNet = prefix.parse()?;
-    let mut seen = Vec::new();
-    until(LONG, &format!("the router's path for {prefix} is as wanted"), || {
-        seen = router.learned()?.remove(&net).unwrap_or_default();
-        Ok(seen.len() == 1 && wanted(&seen[0]))
-    })
-    .with_context(|| format!("{seen:?}\n{}", transit.log()))
-    .map(drop)
 }
 
 fn wait_path(transit: &Transit, far: &dyn Daemon, prefix: &str, wanted: &[u32]) -> Result<()> {

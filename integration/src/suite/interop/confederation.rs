@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use ipnet::IpNet;
 use serde_json::json;
 
 use super::super::{Bench, Test};
-use super::transit::{FAR, FAR_AS, NEAR, Transit, annotate};
+use super::transit::{FAR, FAR_AS, NEAR, Transit, annotate, wait_route};
 use crate::probe::LONG;
 use crate::router::{Announcement, Confederation, Config, Daemon, Presence, Program, Route};
 use crate::wait::until;
@@ -86,23 +85,6 @@ fn near(transit: &Transit, program: Program) -> Result<Box<dyn Daemon>> {
     }
     near.announce(&all)?;
     Ok(near)
-}
-
-/// Waits until the router's only path for a prefix is as wanted.
-fn wait_route(
-    transit: &Transit,
-    router: &dyn Daemon,
-    prefix: &str,
-    wanted: impl Fn(&Route) -> bool,
-) -> Result<()> {
-    let net: IpNet = prefix.parse()?;
-    let mut seen = Vec::new();
-    until(LONG, &format!("the router's path for {prefix} is as wanted"), || {
-        seen = router.learned()?.remove(&net).unwrap_or_default();
-        Ok(seen.len() == 1 && wanted(&seen[0]))
-    })
-    .with_context(|| format!("{seen:?}\n{}", transit.log()))
-    .map(drop)
 }
 
 /// Waits until the node shows this path for a prefix.

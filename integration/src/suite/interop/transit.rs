@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::super::Bench;
@@ -11,7 +12,8 @@ use super::ESTABLISHED;
 use crate::lab::Lab;
 use crate::netns::Netns;
 use crate::object::Object;
-use crate::router::{Config, Daemon, Neighbor, Program};
+use crate::probe::LONG;
+use crate::router::{Config, Daemon, Neighbor, Program, Route};
 use crate::spec::{Numbering, Spec, rack};
 use crate::underlay::connect_port;
 use crate::wait::until;
@@ -180,6 +182,23 @@ impl Transit {
     pub(super) fn log(&self) -> String {
         self.lab.agents[0].log_tail()
     }
+}
+
+/// Waits until the router's only path for a prefix is as wanted.
+pub(super) fn wait_route(
+    transit: &Transit,
+    router: &dyn Daemon,
+    prefix: &str,
+    wanted: impl Fn(&Route) -> bool,
+) -> Result<()> {
+    let net: IpNet = prefix.parse()?;
+    let mut seen = Vec::new();
+    until(LONG, &format!("the router's path for {prefix} is as wanted"), || {
+        seen = router.learned()?.remove(&net).unwrap_or_default();
+        Ok(seen.len() == 1 && wanted(&seen[0]))
+    })
+    .with_context(|| format!("{seen:?}\n{}", transit.log()))
+    .map(drop)
 }
 
 /// Gives the objects of these names an annotation `bgp.ocicat.io/...`.
