@@ -30,7 +30,7 @@ pub(crate) mod watch;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::rpki::Vrps;
+use crate::rpki::Origins;
 use crate::speaker::{Chosen, OriginValidation, Reflection, Role};
 use crate::wire::{Family, FamilySet, Marks, PeerKind, Prefix};
 use attribute::{AttrId, AttributeStore};
@@ -91,7 +91,7 @@ pub(crate) struct Rib {
     /// Prefixes whose best path changed since they were last taken out.
     pub(crate) best_changed: PrefixQueue,
     /// Who may originate what, as far as that is known.
-    pub(crate) vrps: Vrps,
+    pub(crate) origins: Origins,
     /// What the node cannot reach.
     obstacles: Obstacles,
     /// Through which interface what can be reached is.
@@ -126,7 +126,7 @@ impl Rib {
             cluster_id: None,
             deferred: FamilySet::EMPTY,
             best_changed: PrefixQueue::default(),
-            vrps: Vrps::default(),
+            origins: Origins::default(),
             obstacles: Obstacles::default(),
             links: LinkTable::default(),
             every_path_counts: false,

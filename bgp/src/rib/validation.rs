@@ -1,17 +1,19 @@
 //! What becomes of a path whose AS must not originate its prefix (RFC 6811), and judging again, in
 //! slices, the paths to prefixes of which something else is known than before.
 
+use std::net::SocketAddr;
+
 use super::attribute::Block;
 use super::path::{LOCAL, PathId};
 use super::prefix::PrefixId;
 use super::sweep::Progress;
 use super::{Neighbor, Rib, import};
-use crate::rpki::{Affected, Change, Effect, Validity, Vrp};
+use crate::rpki::{Affected, News, Validity, Vrps};
 use crate::speaker::OriginValidation;
 use crate::wire::{Family, PeerKind, Prefix};
 
 /// Prefixes looked at in one slice; some milliseconds at most.
-const SLICE: usize = 8192;
+const SLICE: usize = if cfg!(test) { 3 } else { 2048 };
 
 /// Who originates a route, and what follows if it must not.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +25,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Whether its AS must not originate this prefix.
     pub(crate) fn is_invalid(self, rib: &Rib, prefix: Prefix) -> bool {
-        rib.vrps.validity(prefix, self.asn) == Validity::Invalid
+        rib.origins.validity(prefix, self.asn) == Validity::Invalid
     }
 }
 
@@ -47,7 +49,7 @@ impl Rib {
 
     /// The origin of a path, if it is to be judged. While no cache has told anything, none is.
     pub(crate) fn origin_to_judge(&self, neighbor: &Neighbor, block: Block<'_>) -> Option<Origin> {
-        if self.vrps.is_empty() {
+        if self.origins.is_empty() {
             return None;
         }
         let policy = neighbor.origin_policy();
@@ -65,42 +67,45 @@ impl Rib {
         let prefix = path.prefix.filter(|_| path.peer != LOCAL)?;
         let received = self.attributes.get(self.paths.received(id));
         let origin = self.origin_as(received);
-        Some(self.vrps.validity(self.prefixes.prefix(prefix), origin))
-    }
-
-    /// Takes in what a cache says now and did not before; gives the prefixes that it matters to.
-    pub(crate) fn learn_origins(&mut self, changes: &[(Change, Vrp)]) -> Affected {
-        let mut affected = Affected::default();
-        for (change, vrp) in changes {
-            let effect = match change {
-                Change::Announced => self.vrps.announce(*vrp),
-                Change::Withdrawn => self.vrps.withdraw(*vrp),
-            };
-            match effect {
-                Effect::Changed => affected.insert(vrp.prefix),
-                Effect::None => {}
-            }
-        }
-        affected
+        Some(self.origins.validity(self.prefixes.prefix(prefix), origin))
     }
 }
 
-/// A walk over all prefixes that judges again the paths to those affected. A change of one payload costs a
-/// look at each prefix, and a judgement of the few that it covers.
+/// A walk over all prefixes that judges again the paths that something a cache says concerns. A change of
+/// one payload costs a look at each prefix, and a judgement of the few that it covers.
 #[derive(Debug)]
 pub(crate) struct Revalidation {
-    affected: Affected,
+    cause: Cause,
     families: Vec<Family>,
     /// The next row of the last family.
     at: u32,
 }
 
+/// What there is to be judged again.
+#[derive(Debug)]
+enum Cause {
+    /// Paths to these prefixes.
+    Changed(Affected),
+    /// Paths of which the cache says something else than this.
+    Replaced { cache: SocketAddr, before: Vrps },
+}
+
 impl Revalidation {
-    /// `None` where nothing is to be done.
-    pub(crate) fn new(affected: Affected) -> Option<Self> {
-        let families: Vec<Family> =
-            Family::ALL.into_iter().filter(|family| affected.concern(*family)).collect();
-        (!affected.is_empty()).then_some(Self { affected, families, at: 0 })
+    /// After what a cache has said; `None` where nothing is to be done.
+    pub(crate) fn new(rib: &Rib, cache: SocketAddr, news: News) -> Option<Self> {
+        let mut families = Family::ALL.to_vec();
+        let cause = match news {
+            News::Changed(affected) => {
+                families.retain(|family| affected.concern(*family));
+                Cause::Changed(affected)
+            }
+            News::Replaced(before) => {
+                let now = rib.origins.get(cache).map(Vrps::counts).unwrap_or_default();
+                families.retain(|family| before.counts()[family.index()] + now[family.index()] > 0);
+                Cause::Replaced { cache, before }
+            }
+        };
+        (!families.is_empty()).then_some(Self { cause, families, at: 0 })
     }
 
     /// Does a slice.
@@ -115,21 +120,43 @@ impl Revalidation {
             }
         }
         for prefix in slice {
-            if self.affected.cover(rib.prefixes.prefix(prefix)) {
-                revalidate(rib, prefix);
-            }
+            self.cause.revalidate(rib, prefix);
         }
         if self.families.is_empty() { Progress::Done } else { Progress::More }
     }
 }
 
-fn revalidate(rib: &mut Rib, prefix: PrefixId) {
-    // The chain may change its order under way.
-    let paths: Vec<PathId> = rib.paths.chain(&rib.prefixes, prefix).collect();
-    for id in paths {
-        let peer = rib.paths.get(id).peer;
-        if peer != LOCAL && rib.neighbor(peer).origin_policy() != OriginValidation::Off {
-            import::rejudge_as_it_is(rib, id);
+impl Cause {
+    fn revalidate(&self, rib: &mut Rib, id: PrefixId) {
+        let prefix = rib.prefixes.prefix(id);
+        match self {
+            Self::Changed(affected) if !affected.cover(prefix) => return,
+            Self::Changed(_) | Self::Replaced { .. } => {}
+        }
+        // The chain may change its order under way.
+        let paths: Vec<PathId> = rib.paths.chain(&rib.prefixes, id).collect();
+        for path in paths {
+            let peer = rib.paths.get(path).peer;
+            if peer != LOCAL
+                && rib.neighbor(peer).origin_policy() != OriginValidation::Off
+                && self.concerns(rib, prefix, path)
+            {
+                import::rejudge_as_it_is(rib, path);
+            }
+        }
+    }
+
+    /// Whether the cache says something else of this path than before. That other caches may have the
+    /// last word, and that it may have changed its mind since, makes a judgement too many at worst: each
+    /// change has a walk of its own, and they come in order.
+    fn concerns(&self, rib: &Rib, prefix: Prefix, path: PathId) -> bool {
+        match self {
+            Self::Changed(_) => true,
+            Self::Replaced { cache, before } => {
+                let origin = rib.origin_as(rib.attributes.get(rib.paths.received(path)));
+                let now = rib.origins.get(*cache).map(|now| now.validity(prefix, origin));
+                now.unwrap_or(Validity::NotFound) != before.validity(prefix, origin)
+            }
         }
     }
 }

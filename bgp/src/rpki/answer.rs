@@ -1,9 +1,10 @@
 //! An answer of a cache on its way: nothing of it counts before its end (RFC 8210 §8.1).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::client::Fault;
-use super::{Change, Vrp};
+use super::origins::{Affected, News};
+use super::{Change, Vrp, Vrps};
 use crate::wire::iana::rpki_rtr::error;
 
 /// The most records that are kept of a cache. All of the world's are some 700,000.
@@ -21,74 +22,87 @@ pub(super) enum Question {
 /// An answer that has begun.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) question: Question,
     pub(super) session: u16,
+    told: Told,
+}
+
+/// What it has told until now.
+#[derive(Debug)]
+enum Told {
     /// The last word on each record.
-    told: BTreeMap<Vrp, Change>,
+    Changes(BTreeMap<Vrp, Change>),
+    /// The table that will take the place of the one that we have. It is built as the answer comes, so
+    /// that its end is no more work than any other moment.
+    Everything(Vrps),
 }
 
 impl Answer {
-    pub(super) const fn new(question: Question, session: u16) -> Self {
-        Self { question, session, told: BTreeMap::new() }
+    pub(super) fn new(question: Question, session: u16) -> Self {
+        let told = match question {
+            Question::Changes => Told::Changes(BTreeMap::new()),
+            Question::Everything => Told::Everything(Vrps::default()),
+        };
+        Self { session, told }
     }
 
-    /// Takes a record. `before` are those that we have.
-    pub(super) fn take(
-        &mut self,
-        before: &BTreeSet<Vrp>,
-        change: Change,
-        vrp: Vrp,
-    ) -> Result<(), Fault> {
-        let holds = match (self.told.get(&vrp), self.question) {
-            (Some(Change::Announced), _) => true,
-            (Some(Change::Withdrawn), _) | (None, Question::Everything) => false,
-            (None, Question::Changes) => before.contains(&vrp),
-        };
-        match (change, holds) {
-            (Change::Announced, true) => {
-                let text = format!("{vrp} is announced twice");
-                return Err(Fault::of(error::DUPLICATE_ANNOUNCEMENT, text));
-            }
-            (Change::Withdrawn, false) => {
-                let text = format!("{vrp} is withdrawn and was not announced");
-                return Err(Fault::of(error::UNKNOWN_WITHDRAWAL, text));
-            }
-            (Change::Announced, false) | (Change::Withdrawn, true) => {}
+    pub(super) const fn question(&self) -> Question {
+        match self.told {
+            Told::Changes(_) => Question::Changes,
+            Told::Everything(_) => Question::Everything,
         }
-        self.told.insert(vrp, change);
-        let kept = match self.question {
-            Question::Everything => 0,
-            Question::Changes => before.len(),
-        };
-        if kept + self.told.len() > RECORDS_MAX {
-            let text = format!("more than {RECORDS_MAX} records");
-            return Err(Fault::of(error::INTERNAL_ERROR, text));
-        }
-        Ok(())
     }
 
-    /// The answer is complete: makes it true of `records`, and gives the difference.
-    pub(super) fn complete(self, records: &mut BTreeSet<Vrp>) -> Vec<(Change, Vrp)> {
-        let mut changes: Vec<(Change, Vrp)> = Vec::new();
-        if self.question == Question::Everything {
-            let gone = records.iter().filter(|vrp| self.told.get(vrp) != Some(&Change::Announced));
-            changes.extend(gone.map(|vrp| (Change::Withdrawn, *vrp)));
-        }
-        for (vrp, change) in self.told {
-            let differs = match change {
-                Change::Announced => !records.contains(&vrp),
-                Change::Withdrawn => self.question == Question::Changes && records.contains(&vrp),
-            };
-            if differs {
-                changes.push((change, vrp));
+    /// Takes a record. `have` are those that count until the end.
+    pub(super) fn take(&mut self, have: &Vrps, change: Change, vrp: Vrp) -> Result<(), Fault> {
+        let (is_news, held) = match &mut self.told {
+            Told::Everything(new) => {
+                let is_news = match change {
+                    Change::Announced => new.insert(vrp),
+                    Change::Withdrawn => new.remove(vrp),
+                };
+                (is_news, new.len())
+            }
+            Told::Changes(told) => {
+                let holds = match told.get(&vrp) {
+                    Some(last) => *last == Change::Announced,
+                    None => have.contains(vrp),
+                };
+                told.insert(vrp, change);
+                (holds != (change == Change::Announced), have.len() + told.len())
+            }
+        };
+        let (code, text) = match change {
+            _ if held > RECORDS_MAX => {
+                (error::INTERNAL_ERROR, format!("more than {RECORDS_MAX} records"))
+            }
+            _ if is_news => return Ok(()),
+            Change::Announced => {
+                (error::DUPLICATE_ANNOUNCEMENT, format!("{vrp} is announced twice"))
+            }
+            Change::Withdrawn => {
+                (error::UNKNOWN_WITHDRAWAL, format!("{vrp} is withdrawn and was not announced"))
+            }
+        };
+        Err(Fault::of(code, text))
+    }
+
+    /// The answer is complete: makes it true of what we have.
+    pub(super) fn complete(self, have: &mut Vrps) -> News {
+        match self.told {
+            Told::Everything(new) => News::Replaced(std::mem::replace(have, new)),
+            Told::Changes(told) => {
+                let mut affected = Affected::default();
+                for (vrp, change) in told {
+                    let differs = match change {
+                        Change::Announced => have.insert(vrp),
+                        Change::Withdrawn => have.remove(vrp),
+                    };
+                    if differs {
+                        affected.insert(vrp.prefix);
+                    }
+                }
+                News::Changed(affected)
             }
         }
-        for (change, vrp) in &changes {
-            match change {
-                Change::Announced => records.insert(*vrp),
-                Change::Withdrawn => records.remove(vrp),
-            };
-        }
-        changes
     }
 }

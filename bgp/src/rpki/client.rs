@@ -9,23 +9,19 @@
 //! ```
 //!
 //! The data of a cache outlive the connection, until they expire. After an error they are asked for as a
-//! whole, and what has come then replaces what was there: in between the old ones count.
-
-use std::collections::BTreeSet;
+//! whole, and what has come then replaces what was there: in between the old ones count. They lie with
+//! whoever judges by them, so each step is given them.
 
 use bytes::Bytes;
 
 use super::answer::{Answer, Question};
 use super::pdu::{self, Frame};
-use super::{Change, Pdu, Timing, Version, Vrp};
+use super::{News, Pdu, Timing, Version, Vrps};
 use crate::wire::iana::rpki_rtr::error;
 
 /// A cache as we know it, with or without a connection.
 #[derive(Debug)]
 pub struct Client {
-    records: BTreeSet<Vrp>,
-    /// How many of each family.
-    counts: [usize; 2],
     known: Option<Known>,
     timing: Option<Timing>,
     /// What the next connection begins with.
@@ -92,8 +88,8 @@ pub enum Stage {
 /// What became of some octets.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Records that hold from now on, or do not any more, in order.
-    pub changes: Vec<(Change, Vrp)>,
+    /// What the cache says otherwise than before, in order.
+    pub news: Vec<News>,
     /// An answer was complete: the data are as fresh as can be.
     pub completed: bool,
     /// The connection is to be ended.
@@ -146,14 +142,7 @@ impl Client {
     /// A cache of which nothing is known.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            records: BTreeSet::new(),
-            counts: [0; 2],
-            known: None,
-            timing: None,
-            begin: Version::One,
-            talk: None,
-        }
+        Self { known: None, timing: None, begin: Version::One, talk: None }
     }
 
     /// A connection is up: the first question is ready to be sent.
@@ -203,15 +192,13 @@ impl Client {
         }
     }
 
-    /// The data are too old to be used: gives what does not hold any more.
-    pub fn expire(&mut self) -> Vec<(Change, Vrp)> {
+    /// The data are too old to be used, and whoever has them drops them.
+    pub const fn expire(&mut self) {
         self.known = None;
-        self.counts = [0; 2];
-        std::mem::take(&mut self.records).into_iter().map(|vrp| (Change::Withdrawn, vrp)).collect()
     }
 
-    /// Takes any part of the stream.
-    pub fn received(&mut self, bytes: &[u8]) -> Outcome {
+    /// Takes any part of the stream. `have` is what the cache has told; what it tells is made true of that.
+    pub fn received(&mut self, bytes: &[u8], have: &mut Vrps) -> Outcome {
         let mut outcome = Outcome::default();
         let Some(talk) = &mut self.talk else { return outcome };
         let mut stream = std::mem::take(&mut talk.partial);
@@ -223,7 +210,7 @@ impl Client {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
                     used += frame.octets.len();
-                    match self.take(frame, &mut outcome) {
+                    match self.take(frame, have, &mut outcome) {
                         Ok(()) => continue,
                         Err(fault) => (fault, frame.octets),
                     }
@@ -276,25 +263,18 @@ impl Client {
         self.known
     }
 
-    /// The records that hold.
-    #[must_use]
-    pub const fn records(&self) -> &BTreeSet<Vrp> {
-        &self.records
-    }
-
-    /// How many of them there are, by family.
-    #[must_use]
-    pub const fn counts(&self) -> [usize; 2] {
-        self.counts
-    }
-
     /// The times that the cache has set, or the customary ones.
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.timing.unwrap_or_default()
     }
 
-    fn take(&mut self, frame: Frame<'_>, outcome: &mut Outcome) -> Result<(), Fault> {
+    fn take(
+        &mut self,
+        frame: Frame<'_>,
+        have: &mut Vrps,
+        outcome: &mut Outcome,
+    ) -> Result<(), Fault> {
         let Some(talk) = &mut self.talk else { return Ok(()) };
         if let Pdu::ErrorReport { code, text, .. } = frame.pdu {
             return self.complaint(code, text, outcome);
@@ -311,13 +291,14 @@ impl Client {
             }
             Pdu::CacheResponse { session } => talk.begin_answer(session, self.known)?,
             Pdu::Record { change, vrp } => match &mut talk.turn {
-                Turn::Answer(answer) => answer.take(&self.records, change, vrp)?,
+                Turn::Answer(answer) => answer.take(have, change, vrp)?,
                 Turn::Idle | Turn::Asked(_) | Turn::NoData => {
                     return Err(Fault::out_of_place("a record"));
                 }
             },
             Pdu::EndOfData { session, serial, timing } => {
-                self.end_of_data(session, serial, timing, outcome)?;
+                let answer = talk.end_answer(session)?;
+                self.complete(answer, (serial, timing), have, outcome);
             }
             Pdu::CacheReset => match talk.turn {
                 Turn::Asked(Question::Changes) => talk.ask(Question::Everything, Pdu::ResetQuery),
@@ -334,44 +315,25 @@ impl Client {
     }
 
     /// An answer is whole: from now on its records count.
-    fn end_of_data(
+    fn complete(
         &mut self,
-        session: u16,
-        serial: u32,
-        timing: Option<Timing>,
+        answer: Answer,
+        (serial, timing): (u32, Option<Timing>),
+        have: &mut Vrps,
         outcome: &mut Outcome,
-    ) -> Result<(), Fault> {
-        let Some(talk) = &mut self.talk else { return Ok(()) };
-        let answer = match std::mem::replace(&mut talk.turn, Turn::Idle) {
-            Turn::Answer(answer) if answer.session == session => answer,
-            Turn::Answer(answer) => {
-                let text =
-                    format!("session {} began the answer, {session} ends it", answer.session);
-                return Err(Fault::of(error::CORRUPT_DATA, text));
-            }
-            Turn::Idle | Turn::Asked(_) | Turn::NoData => {
-                return Err(Fault::out_of_place("an End of Data"));
-            }
-        };
-        if answer.question == Question::Changes && self.known.is_none() {
+    ) {
+        let Some(talk) = &mut self.talk else { return };
+        if answer.question() == Question::Changes && self.known.is_none() {
             // What it builds upon has expired meanwhile.
             talk.ask(Question::Everything, Pdu::ResetQuery);
-            return Ok(());
+            return;
         }
+        let session = answer.session;
         self.known = Some(Known { version: talk.version, session, serial });
         self.timing = timing.map(Timing::clamped);
-        let changes = answer.complete(&mut self.records);
-        for (change, vrp) in &changes {
-            let count = &mut self.counts[vrp.prefix.family().index()];
-            match change {
-                Change::Announced => *count += 1,
-                Change::Withdrawn => *count -= 1,
-            }
-        }
-        outcome.changes.extend(changes);
+        outcome.news.push(answer.complete(have));
         outcome.completed = true;
         self.follow_notification();
-        Ok(())
     }
 
     /// The cache has said that it has newer data than we.
@@ -467,5 +429,19 @@ impl Talk {
         }
         self.turn = Turn::Answer(Answer::new(question, session));
         Ok(())
+    }
+
+    fn end_answer(&mut self, session: u16) -> Result<Answer, Fault> {
+        match std::mem::replace(&mut self.turn, Turn::Idle) {
+            Turn::Answer(answer) if answer.session == session => Ok(answer),
+            Turn::Answer(answer) => {
+                let text =
+                    format!("session {} began the answer, {session} ends it", answer.session);
+                Err(Fault::of(error::CORRUPT_DATA, text))
+            }
+            Turn::Idle | Turn::Asked(_) | Turn::NoData => {
+                Err(Fault::out_of_place("an End of Data"))
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | PDUs | 8210 §5, 6810 §5 | [`pdu`] |
 //! | the talk with a cache | 8210 §8 | [`Client`] |
-//! | what a prefix and its origin are worth | 6811 §2 | [`Vrps`] |
+//! | what a prefix and its origin are worth | 6811 §2 | [`Vrps`], [`Origins`] |
 //!
 //! No I/O and no clock. Connections and timers are a matter of `speaker::rpki`, what becomes of a path
 //! one of `rib::validation`.
@@ -12,6 +12,7 @@
 mod answer;
 mod client;
 mod fuzz;
+mod origins;
 pub mod pdu;
 mod vrps;
 
@@ -20,6 +21,6 @@ mod tests;
 
 pub use client::{Client, Ending, Known, Outcome, Redial, Stage};
 pub use fuzz::{drive, reencode_is_stable};
+pub use origins::{Affected, News, Origins};
 pub use pdu::{Change, Pdu, Timing, Version};
-pub(crate) use vrps::Affected;
-pub use vrps::{Effect, Validity, Vrp, Vrps};
+pub use vrps::{Validity, Vrp, Vrps};

@@ -1,10 +1,11 @@
-//! Validated ROA payloads, and what they say of a prefix and its origin (RFC 6811).
+//! Validated ROA payloads of one cache, and what they say of a prefix and its origin (RFC 6811).
 //!
 //! A hash table by prefix, asked once for each length that occurs: a route of /24 in a world with payloads
-//! of /8 to /24 takes seventeen looks. Several caches may tell the same payload; it counts until none does.
+//! of /8 to /24 takes seventeen looks. Most prefixes have one payload, which stands in the table itself;
+//! the rest have them in order, so that no number of payloads for one prefix makes an answer slow.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use foldhash::fast::FixedState;
@@ -50,147 +51,176 @@ impl fmt::Display for Validity {
     }
 }
 
-/// Whether the table says something else than before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// It does.
-    Changed,
-    /// It does not: another cache says the same.
-    None,
-}
-
-/// What a payload says of its prefix, and how many caches say it.
-#[derive(Debug, Clone, Copy)]
+/// A payload without its prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Record {
     asn: u32,
     max_length: u8,
-    caches: u16,
 }
 
-/// The payloads of all caches.
+impl From<Vrp> for Record {
+    fn from(Vrp { max_length, asn, .. }: Vrp) -> Self {
+        Self { asn, max_length }
+    }
+}
+
+/// The payloads of a prefix, at least one.
+#[derive(Debug)]
+enum Records {
+    One(Record),
+    Several(BTreeSet<Record>),
+}
+
+/// A set of payloads.
 #[derive(Debug, Default)]
 pub struct Vrps {
-    by_prefix: HashMap<Prefix, Vec<Record>, FixedState>,
+    by_prefix: HashMap<Prefix, Records, FixedState>,
     /// How many prefixes of each length there are, by family.
     lengths: [BTreeMap<u8, usize>; 2],
+    /// How many payloads there are, by family.
+    counts: [usize; 2],
 }
 
 impl Vrps {
-    /// A cache says so.
-    pub fn announce(&mut self, vrp: Vrp) -> Effect {
-        let records = match self.by_prefix.entry(vrp.prefix) {
-            Entry::Occupied(place) => place.into_mut(),
+    /// Adds one; whether it was not there.
+    pub fn insert(&mut self, vrp: Vrp) -> bool {
+        let family = vrp.prefix.family().index();
+        let is_new = match self.by_prefix.entry(vrp.prefix) {
+            Entry::Occupied(mut place) => place.get_mut().insert(vrp.into()),
             Entry::Vacant(place) => {
-                let lengths = &mut self.lengths[vrp.prefix.family().index()];
-                *lengths.entry(vrp.prefix.len()).or_default() += 1;
-                place.insert(Vec::with_capacity(1))
+                place.insert(Records::One(vrp.into()));
+                *self.lengths[family].entry(vrp.prefix.len()).or_default() += 1;
+                true
             }
         };
-        let same = records.iter_mut().find(|record| record.is_of(vrp));
-        if let Some(record) = same {
-            record.caches = record.caches.saturating_add(1);
-            return Effect::None;
-        }
-        records.push(Record { asn: vrp.asn, max_length: vrp.max_length, caches: 1 });
-        Effect::Changed
+        self.counts[family] += usize::from(is_new);
+        is_new
     }
 
-    /// A cache that said so does not any longer.
-    pub fn withdraw(&mut self, vrp: Vrp) -> Effect {
-        let Entry::Occupied(mut place) = self.by_prefix.entry(vrp.prefix) else {
-            return Effect::None;
-        };
-        let records = place.get_mut();
-        let Some(at) = records.iter().position(|record| record.is_of(vrp)) else {
-            return Effect::None;
-        };
-        records[at].caches -= 1;
-        if records[at].caches > 0 {
-            return Effect::None;
-        }
-        records.swap_remove(at);
-        if records.is_empty() {
-            place.remove();
-            let lengths = &mut self.lengths[vrp.prefix.family().index()];
-            if let Some(count) = lengths.get_mut(&vrp.prefix.len()) {
-                *count -= 1;
-                if *count == 0 {
-                    lengths.remove(&vrp.prefix.len());
+    /// Takes one away; whether it was there.
+    pub fn remove(&mut self, vrp: Vrp) -> bool {
+        let Entry::Occupied(mut place) = self.by_prefix.entry(vrp.prefix) else { return false };
+        let family = vrp.prefix.family().index();
+        match place.get_mut() {
+            Records::Several(all) => {
+                if !all.remove(&vrp.into()) {
+                    return false;
+                }
+                if let (1, Some(last)) = (all.len(), all.first()) {
+                    let last = Records::One(*last);
+                    place.insert(last);
                 }
             }
+            Records::One(record) if *record == vrp.into() => {
+                place.remove();
+                let lengths = &mut self.lengths[family];
+                if let Some(count) = lengths.get_mut(&vrp.prefix.len()) {
+                    *count -= 1;
+                    if *count == 0 {
+                        lengths.remove(&vrp.prefix.len());
+                    }
+                }
+            }
+            Records::One(_) => return false,
         }
-        Effect::Changed
+        self.counts[family] -= 1;
+        true
     }
 
-    /// Whether nothing is known: then nothing is valid, and nothing invalid.
+    /// Whether it is there.
+    #[must_use]
+    pub fn contains(&self, vrp: Vrp) -> bool {
+        match self.by_prefix.get(&vrp.prefix) {
+            None => false,
+            Some(Records::One(record)) => *record == vrp.into(),
+            Some(Records::Several(all)) => all.contains(&vrp.into()),
+        }
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Vrp> {
+        self.by_prefix.iter().flat_map(|(prefix, records)| {
+            let (one, several) = match records {
+                Records::One(record) => (Some(record), None),
+                Records::Several(all) => (None, Some(all)),
+            };
+            let all = one.into_iter().chain(several.into_iter().flatten());
+            all.map(|record| Vrp {
+                prefix: *prefix,
+                max_length: record.max_length,
+                asn: record.asn,
+            })
+        })
+    }
+
+    /// Whether there is none: then nothing is valid, and nothing invalid.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_prefix.is_empty()
     }
 
-    /// How many different payloads of a family there are.
+    /// How many there are, by family.
     #[must_use]
-    pub fn len(&self, family: Family) -> usize {
-        let of_family = self.by_prefix.iter().filter(|(prefix, _)| prefix.family() == family);
-        of_family.map(|(_, records)| records.len()).sum()
+    pub const fn counts(&self) -> [usize; 2] {
+        self.counts
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counts.iter().sum()
     }
 
     /// What a prefix that an AS originates is worth (RFC 6811 §2). No AS number 0 is valid.
     #[must_use]
     pub fn validity(&self, prefix: Prefix, origin: u32) -> Validity {
         let mut validity = Validity::NotFound;
-        let lengths = self.lengths[prefix.family().index()].keys();
-        for length in lengths.take_while(|length| **length <= prefix.len()) {
-            let covering = Prefix::from_bits(prefix.family(), prefix.bits(), *length);
-            let Some(records) = self.by_prefix.get(&covering) else { continue };
-            if records.iter().any(|record| record.matches(prefix, origin)) {
-                return Validity::Valid;
+        for covering in covering(prefix, self.lengths_of(prefix.family())) {
+            match self.by_prefix.get(&covering) {
+                Some(records) if records.name(prefix, origin) => return Validity::Valid,
+                Some(_) => validity = Validity::Invalid,
+                None => {}
             }
-            validity = Validity::Invalid;
         }
         validity
     }
-}
 
-impl Record {
-    const fn is_of(&self, vrp: Vrp) -> bool {
-        self.asn == vrp.asn && self.max_length == vrp.max_length
-    }
-
-    const fn matches(&self, prefix: Prefix, origin: u32) -> bool {
-        self.asn == origin && origin != 0 && prefix.len() <= self.max_length
+    fn lengths_of(&self, family: Family) -> impl Iterator<Item = u8> {
+        self.lengths[family.index()].keys().copied()
     }
 }
 
-/// Prefixes of which a table says something else than before: routes to these and to parts of them are
-/// to be judged again.
-#[derive(Debug, Default)]
-pub(crate) struct Affected {
-    prefixes: std::collections::HashSet<Prefix, FixedState>,
-    lengths: [std::collections::BTreeSet<u8>; 2],
+impl Records {
+    fn insert(&mut self, record: Record) -> bool {
+        match self {
+            Self::One(same) if *same == record => false,
+            Self::One(other) => {
+                *self = Self::Several(BTreeSet::from([*other, record]));
+                true
+            }
+            Self::Several(all) => all.insert(record),
+        }
+    }
+
+    /// Whether one of them names the origin for this length.
+    fn name(&self, prefix: Prefix, origin: u32) -> bool {
+        if origin == 0 {
+            return false;
+        }
+        let enough = Record { asn: origin, max_length: prefix.len() };
+        let record = match self {
+            Self::One(record) => Some(record),
+            Self::Several(all) => all.range(enough..).next(),
+        };
+        record.is_some_and(|record| record.asn == origin && record.max_length >= prefix.len())
+    }
 }
 
-impl Affected {
-    pub(crate) fn insert(&mut self, prefix: Prefix) {
-        self.prefixes.insert(prefix);
-        self.lengths[prefix.family().index()].insert(prefix.len());
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.prefixes.is_empty()
-    }
-
-    /// Whether there is one of a family.
-    pub(crate) fn concern(&self, family: Family) -> bool {
-        !self.lengths[family.index()].is_empty()
-    }
-
-    /// Whether a route to this prefix is to be judged again.
-    pub(crate) fn cover(&self, prefix: Prefix) -> bool {
-        let lengths = self.lengths[prefix.family().index()].iter();
-        lengths.take_while(|length| **length <= prefix.len()).any(|length| {
-            let covering = Prefix::from_bits(prefix.family(), prefix.bits(), *length);
-            self.prefixes.contains(&covering)
-        })
-    }
+/// The prefixes of these lengths, in order, that cover this one.
+pub(super) fn covering(
+    prefix: Prefix,
+    lengths: impl Iterator<Item = u8>,
+) -> impl Iterator<Item = Prefix> {
+    let shorter = lengths.take_while(move |length| *length <= prefix.len());
+    shorter.map(move |length| Prefix::from_bits(prefix.family(), prefix.bits(), length))
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::vrp;
-use crate::rpki::{Affected, Change, Effect, Validity, Vrp, Vrps};
+use crate::rpki::{Origins, Validity, Vrp, Vrps};
 use crate::wire::{Family, Prefix};
 
 #[test]
@@ -17,7 +17,7 @@ fn a_prefix_is_valid_invalid_or_not_found() {
         "2001:db8::/32-48 AS65001",
         "0.0.0.0/4-32 AS65009",
     ] {
-        table.announce(vrp(text));
+        table.insert(vrp(text));
     }
     for (prefix, origin, expected) in [
         ("10.0.0.0/16", 65001, Valid),
@@ -45,16 +45,22 @@ fn a_prefix_is_valid_invalid_or_not_found() {
 
 #[test]
 fn what_two_caches_say_holds_until_neither_does() {
-    let mut table = Vrps::default();
-    let one = vrp("10.0.0.0/16 AS65001");
-    assert_eq!(table.announce(one), Effect::Changed);
-    assert_eq!(table.announce(one), Effect::None);
-    assert_eq!(table.withdraw(one), Effect::None);
-    assert_eq!(table.validity(one.prefix, 65001), Validity::Valid);
-    assert_eq!(table.withdraw(one), Effect::Changed);
-    assert_eq!(table.withdraw(one), Effect::None);
-    assert_eq!(table.validity(one.prefix, 65001), Validity::NotFound);
-    assert!(table.is_empty());
+    let [one, other] = ["192.0.2.1:323", "192.0.2.2:323"].map(|cache| cache.parse().unwrap());
+    let mut origins = Origins::default();
+    let payload = vrp("10.0.0.0/16 AS65001");
+    assert!(origins.of(one).insert(payload));
+    assert!(!origins.of(one).insert(payload), "it has said so");
+    assert!(origins.of(other).insert(payload));
+    assert!(origins.of(other).insert(vrp("10.0.0.0/8 AS65009")));
+    assert!(origins.of(one).remove(payload));
+    assert!(!origins.of(one).remove(payload));
+    assert_eq!(origins.validity(payload.prefix, 65001), Validity::Valid);
+    assert!(origins.of(other).remove(payload));
+    assert_eq!(origins.validity(payload.prefix, 65001), Validity::Invalid);
+    assert!(!origins.is_empty());
+    assert_eq!(origins.forget(other).len(), 1);
+    assert_eq!(origins.validity(payload.prefix, 65001), Validity::NotFound);
+    assert!(origins.is_empty());
 }
 
 /// RFC 6811 §2, over a list.
@@ -85,64 +91,48 @@ fn a_vrp() -> impl Strategy<Value = Vrp> {
     })
 }
 
-fn a_change() -> impl Strategy<Value = (Change, Vrp)> {
-    (prop_oneof![Just(Change::Announced), Just(Change::Withdrawn)], a_vrp())
-}
-
 proptest! {
     #[test]
     fn the_table_agrees_with_a_list(
-        changes in prop::collection::vec(a_change(), 0..40),
+        changes in prop::collection::vec((any::<bool>(), a_vrp()), 0..40),
         asked in prop::collection::vec((a_prefix(), 0u32..4), 1..40),
     ) {
         let (mut table, mut list) = (Vrps::default(), Vec::new());
-        for (change, vrp) in changes {
-            match change {
-                Change::Announced => {
-                    table.announce(vrp);
-                    list.push(vrp);
-                }
-                Change::Withdrawn => {
-                    table.withdraw(vrp);
-                    if let Some(at) = list.iter().position(|each| *each == vrp) {
-                        list.swap_remove(at);
-                    }
-                }
+        for (add, vrp) in changes {
+            let held = list.iter().position(|each| *each == vrp);
+            prop_assert_eq!(table.contains(vrp), held.is_some());
+            if add {
+                prop_assert_eq!(table.insert(vrp), held.is_none());
+                list.extend(held.is_none().then_some(vrp));
+            } else {
+                prop_assert_eq!(table.remove(vrp), held.is_some());
+                held.map(|at| list.swap_remove(at));
             }
             for (prefix, origin) in &asked {
                 prop_assert_eq!(table.validity(*prefix, *origin), naive(&list, *prefix, *origin));
             }
-            prop_assert_eq!(table.is_empty(), list.is_empty());
+            prop_assert_eq!((table.len(), table.is_empty()), (list.len(), list.is_empty()));
+            let of_ipv4 = list.iter().filter(|vrp| vrp.prefix.family() == Family::Ipv4).count();
+            prop_assert_eq!(table.counts()[Family::Ipv4.index()], of_ipv4);
+            let (mut all, mut expected): (Vec<Vrp>, _) = (table.iter().collect(), list.clone());
+            all.sort();
+            expected.sort();
+            prop_assert_eq!(all, expected);
         }
     }
 
-    /// What is not affected by a change is worth what it was.
     #[test]
-    fn only_affected_prefixes_change_what_they_are_worth(
-        before in prop::collection::vec(a_vrp(), 0..10),
-        changes in prop::collection::vec(a_change(), 0..6),
+    fn caches_together_say_what_one_with_all_would(
+        said in prop::collection::vec((0u8..3, a_vrp()), 0..20),
         asked in prop::collection::vec((a_prefix(), 0u32..4), 1..40),
     ) {
-        let mut table = Vrps::default();
-        for vrp in before {
-            table.announce(vrp);
+        let mut origins = Origins::default();
+        for (cache, vrp) in &said {
+            origins.of(([192, 0, 2, *cache], 323).into()).insert(*vrp);
         }
-        let worth = |table: &Vrps| -> Vec<Validity> {
-            asked.iter().map(|(prefix, origin)| table.validity(*prefix, *origin)).collect()
-        };
-        let was = worth(&table);
-        let mut affected = Affected::default();
-        for (change, vrp) in changes {
-            let effect = match change {
-                Change::Announced => table.announce(vrp),
-                Change::Withdrawn => table.withdraw(vrp),
-            };
-            if effect == Effect::Changed {
-                affected.insert(vrp.prefix);
-            }
-        }
-        for ((prefix, _), (was, is)) in asked.iter().zip(was.iter().zip(worth(&table))) {
-            prop_assert!(*was == is || affected.cover(*prefix), "{prefix} was {was}, is {is}");
+        let all: Vec<Vrp> = said.into_iter().map(|(_, vrp)| vrp).collect();
+        for (prefix, origin) in asked {
+            prop_assert_eq!(origins.validity(prefix, origin), naive(&all, prefix, origin));
         }
     }
 }

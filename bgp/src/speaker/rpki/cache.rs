@@ -80,7 +80,7 @@ impl Cache {
 
     pub(super) fn snapshot(
         &self,
-        address: SocketAddr,
+        (address, records): (SocketAddr, [usize; 2]),
         now: Instant,
         expiry: Option<Instant>,
     ) -> CacheSnapshot {
@@ -91,7 +91,7 @@ impl Cache {
             since: now.duration_since(self.since),
             version: self.client.version().map(crate::rpki::Version::number),
             session_and_serial: known.map(|Known { session, serial, .. }| (session, serial)),
-            records: self.client.counts(),
+            records,
             age: self.completed.map(|completed| now.duration_since(completed)),
             expires_in: expiry.map(|expiry| expiry.saturating_duration_since(now)),
             answers: self.answers,

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::{ConnId, Output, Speaker, Timer};
 use crate::rib::sweep::Progress;
 use crate::rib::validation::Revalidation;
-use crate::rpki::{Change, Ending, Outcome, Redial, Stage, Vrp};
+use crate::rpki::{Ending, News, Outcome, Redial, Stage, Vrps};
 use cache::Cache;
 
 /// How long a cache may be silent in the middle of an answer, or before it.
@@ -73,7 +73,11 @@ impl Speaker {
     pub fn caches(&self, now: Instant) -> Vec<CacheSnapshot> {
         let all = self.caches.caches.iter();
         let expiry = |address| self.timers.at(Timer::Cache(address, CacheTimer::Expire));
-        all.map(|(address, cache)| cache.snapshot(*address, now, expiry(*address))).collect()
+        let records = |address| self.rib.origins.get(address).map(Vrps::counts).unwrap_or_default();
+        let snapshot = |(address, cache): (&SocketAddr, &Cache)| {
+            cache.snapshot((*address, records(*address)), now, expiry(*address))
+        };
+        all.map(snapshot).collect()
     }
 
     /// Follows the configuration.
@@ -82,9 +86,8 @@ impl Speaker {
         let known: Vec<SocketAddr> = self.caches.caches.keys().copied().collect();
         for address in known.into_iter().filter(|address| !wanted.contains(address)) {
             self.hang_up_cache(now, address);
-            if let Some(mut cache) = self.caches.caches.remove(&address) {
-                self.learn(&cache.client.expire());
-            }
+            self.caches.caches.remove(&address);
+            self.forget_what_said(address);
             for timer in [CacheTimer::Dial, CacheTimer::Expire] {
                 self.timers.cancel(Timer::Cache(address, timer));
             }
@@ -143,9 +146,9 @@ impl Speaker {
             }
             CacheTimer::Expire => {
                 cache.completed = None;
-                let gone = cache.client.expire();
+                cache.client.expire();
                 self.outputs.push_back(Output::CacheExpired { cache: address });
-                self.learn(&gone);
+                self.forget_what_said(address);
             }
         }
     }
@@ -175,7 +178,8 @@ impl Speaker {
     pub(super) fn cache_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         let Some((address, cache)) = self.caches.of(conn) else { return };
         cache.heard = now;
-        let Outcome { changes, completed, ending } = cache.client.received(bytes);
+        let have = self.rib.origins.of(address);
+        let Outcome { news, completed, ending } = cache.client.received(bytes, have);
         if completed {
             cache.answers += 1;
             cache.completed = Some(now);
@@ -183,12 +187,14 @@ impl Speaker {
             let expiry = now + cache.client.timing().expire;
             let was_away = cache.last_error.take().is_some();
             if cache.answers == 1 || was_away {
-                let records = cache.client.records().len();
+                let records = have.len();
                 self.outputs.push_back(Output::CacheUp { cache: address, records });
             }
             self.timers.set(Timer::Cache(address, CacheTimer::Expire), expiry);
         }
-        self.learn(&changes);
+        for news in news {
+            self.learn(address, news);
+        }
         match ending {
             None => self.rearm_cache(now, address),
             Some(Ending::OlderVersion) => {
@@ -199,10 +205,14 @@ impl Speaker {
         }
     }
 
-    /// What a cache says now matters to the paths that it covers.
-    fn learn(&mut self, changes: &[(Change, Vrp)]) {
-        let affected = self.rib.learn_origins(changes);
-        self.caches.revalidations.extend(Revalidation::new(affected));
+    /// What a cache says otherwise than before matters to the paths that it covers.
+    fn learn(&mut self, cache: SocketAddr, news: News) {
+        self.caches.revalidations.extend(Revalidation::new(&self.rib, cache, news));
+    }
+
+    fn forget_what_said(&mut self, cache: SocketAddr) {
+        let before = self.rib.origins.forget(cache);
+        self.learn(cache, News::Replaced(before));
     }
 
     /// Does a slice of judging paths again.
