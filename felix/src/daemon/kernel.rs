@@ -73,7 +73,7 @@ impl Daemon {
     }
 
     /// Interfaces that carry nothing.
-    fn dark_links(&self) -> BTreeSet<Arc<str>> {
+    fn without_carrier(&self) -> BTreeSet<Arc<str>> {
         let is_dark = |link: &&Link| link.carrier == Carrier::Absent || link.admin == Admin::Down;
         self.links.values().filter(is_dark).map(|link| Arc::clone(&link.name)).collect()
     }
@@ -90,7 +90,7 @@ impl Daemon {
             self.pending.resolve();
             self.links.insert(name.clone(), link.clone());
             self.mtu_changed();
-            let places = self.routes.follow_links(self.dark_links(), &self.ways);
+            let places = self.routes.follow_links(self.without_carrier(), &self.ways);
             self.pending.routes_at(places);
             self.tell_dark();
         }

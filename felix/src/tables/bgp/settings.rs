@@ -23,7 +23,7 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("connect to", format!("{} port {port}, {}", where_text(config), dial_text(*dial))),
         ("from", or(config.source.map(|ip| ip.to_string()), "any address")),
         ("peer's AS", remote_as.to_string()),
-        ("our AS", or(local_as.map(local_as_text), "the node's")),
+        ("our AS", or(local_as.map(local_as_text), "the node's, or its confederation's")),
         ("ttl", ttl_text(config.ttl)),
         ("password", password_text(&config.password, config.signing)),
         ("families", families_text(config.families)),
