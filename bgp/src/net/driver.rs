@@ -88,6 +88,7 @@ impl Driver {
         let (bell, signals) = mpsc::unbounded_channel();
         let speaker = Speaker::new(Config::clone(&config), seed, now());
         let mut listeners = Listeners::default();
+        listeners.set_mss(listen::mss(&config));
         listeners.configure(&listen::wanted(&config), &speaker.keys(), now());
         Self {
             speaker,
@@ -188,6 +189,7 @@ impl Driver {
 
     /// Peers, or their addresses, have changed: who has to sign, and whom BFD watches.
     fn follow_hosts(&mut self) {
+        self.listeners.set_mss(listen::mss(&self.config));
         self.listeners.configure(&listen::wanted(&self.config), &self.speaker.keys(), now());
         self.open_listeners();
         self.watch.configure(&self.speaker);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,22 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// The addresses that we want to listen on.
 #[derive(Debug, Default)]
-pub(super) struct Listeners(BTreeMap<SocketAddr, Listener>);
+pub(super) struct Listeners {
+    by_address: BTreeMap<SocketAddr, Listener>,
+    mss: Option<NonZeroU16>,
+}
 
 /// The addresses that a configuration asks for.
 pub(super) fn wanted(config: &Config) -> Vec<(SocketAddr, Presence)> {
     let needed = config.listen.iter().map(|address| (*address, Presence::Needed));
     needed.chain(config.listen_ahead.iter().map(|address| (*address, Presence::Ahead))).collect()
+}
+
+/// The largest segment of connections that peers make. Who connects is known only when the sizes have been
+/// agreed on, so the smallest of all peers holds for each.
+pub(super) fn mss(config: &Config) -> Option<NonZeroU16> {
+    let ranges = config.ranges.values().map(|range| &range.template);
+    config.peers.values().chain(ranges).filter_map(|peer| peer.tcp_mss).min()
 }
 
 /// Keys by whoever has to sign with them.
@@ -58,7 +69,7 @@ impl Listeners {
         keys: &Keys,
         now: Instant,
     ) {
-        self.0.retain(|address, listener| {
+        self.by_address.retain(|address, listener| {
             let (presence, stale) = match listener {
                 Listener::Open { keys: set, presence, .. } => {
                     (*presence, *set != of_family(*address, keys))
@@ -69,13 +80,28 @@ impl Listeners {
         });
         for &(address, presence) in wanted {
             let waiting = Listener::Waiting { retry_at: now, wait: RETRY.0, presence };
-            self.0.entry(address).or_insert(waiting);
+            self.by_address.entry(address).or_insert(waiting);
+        }
+    }
+
+    /// Bounds the segments of connections to come.
+    pub(super) fn set_mss(&mut self, mss: Option<NonZeroU16>) {
+        if self.mss == mss {
+            return;
+        }
+        self.mss = mss;
+        for (address, listener) in &self.by_address {
+            if let Listener::Open { socket, .. } = listener
+                && let Err(error) = socket::set_mss(socket, mss)
+            {
+                tracing::warn!(%address, %error, "the size of TCP segments cannot be set");
+            }
         }
     }
 
     /// When to call [`Self::retry`] next.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waiting = self.0.values().filter_map(|listener| match listener {
+        let waiting = self.by_address.values().filter_map(|listener| match listener {
             Listener::Open { .. } => None,
             Listener::Waiting { retry_at, .. } => Some(*retry_at),
         });
@@ -85,7 +111,7 @@ impl Listeners {
     /// Opens what is due.
     pub(super) fn retry(&mut self, keys: &Keys, now: Instant) -> Vec<Report> {
         let mut reports = Vec::new();
-        for (address, listener) in &mut self.0 {
+        for (address, listener) in &mut self.by_address {
             let Listener::Waiting { retry_at, wait, presence } = *listener else { continue };
             if retry_at > now {
                 continue;
@@ -93,10 +119,12 @@ impl Listeners {
             let longer = (2 * wait).min(RETRY.1);
             let again = Listener::Waiting { retry_at: now + wait, wait: longer, presence };
             let keys = of_family(*address, keys);
-            *listener = open((*address, presence), keys, &mut reports).unwrap_or_else(|error| {
-                reports.push((*address, Outcome::Failed(error)));
-                again
-            });
+            *listener = open((*address, presence), (keys, self.mss), &mut reports).unwrap_or_else(
+                |error| {
+                    reports.push((*address, Outcome::Failed(error)));
+                    again
+                },
+            );
         }
         reports
     }
@@ -108,7 +136,7 @@ impl Listeners {
         signals: &UnboundedSender<Signal>,
         now: Instant,
     ) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        let listener = self.0.get_mut(&address)?;
+        let listener = self.by_address.get_mut(&address)?;
         let Listener::Open { socket, presence, .. } = listener else { return None };
         let presence = *presence;
         let bell = waker(Ready::Accept(address), signals);
@@ -126,10 +154,11 @@ impl Listeners {
 
 fn open(
     (address, presence): (SocketAddr, Presence),
-    keys: Keys,
+    (keys, mss): (Keys, Option<NonZeroU16>),
     reports: &mut Vec<Report>,
 ) -> io::Result<Listener> {
     let socket = socket::bound(address, presence)?;
+    socket::set_mss(&socket, mss)?;
     let refused = |(from, key): (&Prefix, &SigningKey)| {
         Some((*from, socket::set_key(&socket, *from, key).err()?))
     };

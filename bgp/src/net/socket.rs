@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
@@ -64,6 +65,7 @@ pub(super) fn dialler(
         socket.bind_device(Some(interface.as_bytes()))?;
     }
     set_session_options(&socket, peer, remote.ip(), kind)?;
+    set_mss(&socket, peer.tcp_mss)?;
     if let Some(source) = peer.source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
@@ -115,6 +117,12 @@ fn set_ttl(socket: &Socket, family_of: IpAddr, ttl: u8) -> io::Result<()> {
         IpAddr::V4(_) => socket.set_ttl_v4(ttl.into()),
         IpAddr::V6(_) => socket.set_unicast_hops_v6(ttl.into()),
     }
+}
+
+/// Bounds the segments of connections to come, both ways (RFC 9293 §3.7.1); `None`: by nothing but the path.
+pub(super) fn set_mss(socket: &impl AsRawFd, octets: Option<NonZeroU16>) -> io::Result<()> {
+    let octets = octets.map_or(0, NonZeroU16::get);
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, &libc::c_int::from(octets))
 }
 
 /// Makes the kernel drop packets that have come from further away.
@@ -184,10 +192,10 @@ fn set_md5_key(socket: &Socket, peers: Prefix, key: &[u8]) -> io::Result<()> {
 
 #[expect(
     unsafe_code,
-    reason = "socket2 has none of TCP_MD5SIG, TCP_AO_ADD_KEY, IP_MINTTL, ICMP6_FILTER"
+    reason = "socket2 has none of TCP_MD5SIG, TCP_AO_ADD_KEY, IP_MINTTL, ICMP6_FILTER, TCP_MAXSEG"
 )]
 pub(super) fn set_option<T>(
-    socket: &Socket,
+    socket: &impl AsRawFd,
     level: libc::c_int,
     option: libc::c_int,
     value: &T,
@@ -209,6 +217,9 @@ pub(super) fn set_option<T>(
 #[cfg(test)]
 mod tests {
     use std::num::{NonZeroU8, NonZeroU32};
+
+    use nix::sys::socket::{getsockopt, sockopt};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -233,6 +244,29 @@ mod tests {
             (Ttl::Security(hops), PeerKind::External, 255),
         ] {
             assert_eq!(ttl_with(ttl, kind), expected);
+        }
+    }
+
+    /// Whichever side asks for small segments: both send no larger ones.
+    #[tokio::test]
+    async fn segments_are_as_small_as_either_side_asks_for() {
+        let agreed = |stream: &TcpStream| getsockopt(stream, sockopt::TcpMaxSeg).unwrap();
+        for (of_listener, of_dialler, most) in
+            [(None, None, u32::MAX), (Some(1000), None, 1000), (None, Some(900), 900)]
+        {
+            let mss = |octets: Option<u16>| octets.and_then(NonZeroU16::new);
+            let listener = bound("127.0.0.1:0".parse().unwrap(), Presence::Needed).unwrap();
+            set_mss(&listener, mss(of_listener)).unwrap();
+            let listener = listen(listener).unwrap();
+            let remote = listener.local_addr().unwrap();
+            let mut peer = PeerConfig::new(remote.ip(), NonZeroU32::MIN);
+            peer.tcp_mss = mss(of_dialler);
+            let dialler = dialler(&peer, remote, PeerKind::External).unwrap();
+            let (dialled, accepted) = tokio::join!(dialler.connect(remote), listener.accept());
+            let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap().0);
+            for agreed in [agreed(&dialled), agreed(&accepted)] {
+                assert!(agreed <= most && (most < 2000 || agreed > 2000), "{agreed}");
+            }
         }
     }
 

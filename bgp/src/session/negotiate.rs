@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::collision::Identity;
+use crate::speaker::introduction::{self, Introduction};
 use crate::speaker::{OwnAs, PeerConfig, PeerRestart, PeerRole, Receive, SilentPeer};
 use crate::wire::capability::{
     AddPathMode, Forwarding, GracefulRestart, LongLivedFamily, NotificationSupport, RestartState,
@@ -28,6 +29,8 @@ pub(crate) struct Terms {
     pub(crate) restart: Option<GracefulRestart>,
     /// What the peer says of long restarts (RFC 9494), when we have offered to help.
     pub(crate) long_lived: Vec<LongLivedFamily>,
+    /// Who the peer says that it is.
+    pub(crate) who: Introduction,
 }
 
 impl Terms {
@@ -211,6 +214,7 @@ pub(crate) fn agree(
             }
             (PeerRestart::Enabled { .. } | PeerRestart::Disabled, _) => Vec::new(),
         },
+        who: introduction::introduced(theirs),
     })
 }
 

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::aggregate::Specifics;
 use super::as_rules::{AsOverride, LocalAs, RemoteAs, RemovePrivate};
 use super::confederation::Confederation;
+use super::introduction::{Introduce, Introduction};
 use super::limit::MaxPaths;
 use super::monitor::Monitoring;
 use super::role::PeerRole;
@@ -83,6 +84,8 @@ pub struct Config {
     pub aggregates: BTreeMap<Prefix, Specifics>,
     /// Who is told of all this by BMP.
     pub monitoring: Monitoring,
+    /// Who we are, for people: told to peers that may know.
+    pub introduction: Introduction,
     /// Who tells us which AS may originate which prefix (RFC 8210). All are asked, and what any of them
     /// says counts.
     pub caches: BTreeSet<SocketAddr>,
@@ -119,6 +122,7 @@ impl Config {
             originated: BTreeMap::new(),
             aggregates: BTreeMap::new(),
             monitoring: Monitoring::default(),
+            introduction: Introduction::default(),
             caches: BTreeSet::new(),
             chosen: Chosen::default(),
         }
@@ -236,6 +240,10 @@ pub struct PeerConfig {
     pub signing: Signing,
     /// The address that we connect from. The edge binds the socket.
     pub source: Option<IpAddr>,
+    /// The largest TCP segment that either side may send, in octets, 88 to 32,767; less where the path takes
+    /// less. `None`: what the interface takes. The edge sets the sockets; of connections that the peer
+    /// makes it holds by the smallest of all peers.
+    pub tcp_mss: Option<NonZeroU16>,
     /// The interface of a link-local or unnumbered peer.
     pub interface: Option<Arc<str>>,
     /// The families that we offer.
@@ -257,6 +265,8 @@ pub struct PeerConfig {
     pub origin_validation: Option<OriginValidation>,
     /// BFD with this peer, which the edge runs; `None`: only BGP's own timers watch.
     pub bfd: Option<PeerBfd>,
+    /// What the peer is told of who we are. Counts from the next session on.
+    pub introduce: Introduce,
     /// The most paths per family that the peer may send.
     pub max_paths: Option<MaxPaths>,
     /// The most prefixes per family that we tell the peer; the rest waits until there is room.
@@ -297,6 +307,7 @@ impl PeerConfig {
             password: Password::None,
             signing: Signing::Md5,
             source: None,
+            tcp_mss: None,
             interface: None,
             families: FamilySet::ALL,
             next_hop: NextHopMode::Auto,
@@ -307,6 +318,7 @@ impl PeerConfig {
             allow_own_as: 0,
             origin_validation: None,
             bfd: None,
+            introduce: Introduce::default(),
             max_paths: None,
             max_advertised: None,
             role: None,

@@ -370,6 +370,7 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         allow_own_as: 0,
         origin_validation: None,
         bfd: None,
+        introduce: super::Introduce::default(),
         max_paths: None,
         max_advertised: None,
         default_route: super::DefaultRoute::Ordinary,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::cause::{Cause, Fault};
-use super::{Output, Place, Speaker, Timer};
+use super::{Output, Place, Speaker, Timer, introduction};
 use crate::rib::path::PeerIndex;
 use crate::session::Quarantine;
 use crate::session::collision::Direction;
@@ -102,7 +102,8 @@ impl Speaker {
         let own = self.config.own_as();
         let ours = negotiate::identity(self.config.router_id, own, &peer.config);
         let kind = own.expected_kind(&peer.config);
-        let open = negotiate::our_open(&peer.config, ours, kind, (state, forwarding));
+        let mut open = negotiate::our_open(&peer.config, ours, kind, (state, forwarding));
+        introduction::introduce(&mut open, &self.config.introduction, peer.config.introduce);
         if let Some(link) = peer.link_mut(at.direction) {
             link.outbox.open(&open);
             link.open = Some(open);

@@ -285,5 +285,6 @@ fn negotiated(terms: &Terms) -> NegotiatedSnapshot {
         keepalive: terms.keepalive,
         families: terms.codec.families,
         capabilities: shared.map(|(_, name)| name).collect(),
+        who: terms.who.clone(),
     }
 }

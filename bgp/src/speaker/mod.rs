@@ -23,6 +23,7 @@ mod drive;
 mod dump;
 mod event;
 mod found;
+pub(crate) mod introduction;
 mod limit;
 mod look;
 mod monitor;
@@ -50,6 +51,7 @@ pub use config::{
 pub use dump::DumpCursor;
 pub use event::{ConnId, Input, NextHopVia, Output, PathFailure, Route};
 pub use found::{Arrival, Host};
+pub use introduction::{Disclosure, Introduce, Introduction};
 pub use limit::{LimitAction, MaxPaths};
 pub use monitor::{Monitoring, StationConfig, StationSnapshot, StationState, TableSet};
 pub use refresh::{Asked, NotAsked};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::PeerName;
 use super::event::NextHopVia;
+use super::introduction::Introduction;
 use crate::rib::best::{Ineligible, Step};
 use crate::rpki::Validity;
 use crate::session::State;
@@ -92,6 +93,8 @@ pub struct NegotiatedSnapshot {
     pub families: FamilySet,
     /// The names of the capabilities that both sides have.
     pub capabilities: Vec<&'static str>,
+    /// Who the peer says that it is.
+    pub who: Introduction,
 }
 
 /// A peer's routes of one family.

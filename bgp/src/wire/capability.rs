@@ -1,8 +1,8 @@
 //! Capabilities: what a speaker says in its OPEN that it can do (RFC 5492).
 
 use nom::bytes::complete::take;
-use nom::combinator::{all_consuming, map, verify};
-use nom::multi::many0;
+use nom::combinator::{all_consuming, map, map_res, verify};
+use nom::multi::{length_data, many0};
 use nom::number::complete::{be_u8, be_u16, be_u24, be_u32};
 use nom::{IResult, Parser};
 
@@ -33,7 +33,16 @@ pub enum Capability {
     EnhancedRouteRefresh,
     /// RFC 9494 §3.1.
     LongLivedGracefulRestart(Vec<LongLivedFamily>),
-    /// Not known here; kept as received.
+    /// draft-walton-bgp-hostname-capability: what the speaker is called. Each at most 126 octets.
+    Fqdn {
+        /// The host's name.
+        host: String,
+        /// The domain that it is in; may be empty.
+        domain: String,
+    },
+    /// draft-abraitis-bgp-version-capability: which software the speaker is. At most 254 octets.
+    SoftwareVersion(String),
+    /// Not known here, or only of use to people and not readable; kept as received.
     Unknown {
         /// Capability code.
         code: u8,
@@ -185,6 +194,13 @@ impl Capability {
             code::LONG_LIVED_GRACEFUL_RESTART => {
                 whole(value, map(many0(long_lived), Self::LongLivedGracefulRestart))
             }
+            // Nothing hangs on these: a session is not lost for a name.
+            code::FQDN => {
+                let names = map((text, text), |(host, domain)| Self::Fqdn { host, domain });
+                whole(value, names).or_else(|| Some(Self::Unknown { code, value: value.to_vec() }))
+            }
+            code::SOFTWARE_VERSION => whole(value, map(text, Self::SoftwareVersion))
+                .or_else(|| Some(Self::Unknown { code, value: value.to_vec() })),
             _ => return Ok(Self::Unknown { code, value: value.to_vec() }),
         }
         .ok_or("a capability has a length that it cannot have")
@@ -204,6 +220,8 @@ impl Capability {
             Self::AddPath(_) => code::ADD_PATH,
             Self::EnhancedRouteRefresh => code::ENHANCED_ROUTE_REFRESH,
             Self::LongLivedGracefulRestart(_) => code::LONG_LIVED_GRACEFUL_RESTART,
+            Self::Fqdn { .. } => code::FQDN,
+            Self::SoftwareVersion(_) => code::SOFTWARE_VERSION,
             Self::Unknown { code, .. } => *code,
         }
     }
@@ -250,6 +268,11 @@ impl Capability {
                     out.extend_from_slice(&stale[1..]);
                 }
             }
+            Self::Fqdn { host, domain } => {
+                put_text(out, host);
+                put_text(out, domain);
+            }
+            Self::SoftwareVersion(version) => put_text(out, version),
             Self::Unknown { value, .. } => out.extend_from_slice(value),
         }
     }
@@ -274,6 +297,11 @@ impl GracefulRestart {
     }
 }
 
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.push(u8::try_from(text.len()).expect("a name has at most 254 octets"));
+    out.extend_from_slice(text.as_bytes());
+}
+
 fn put_family(out: &mut Vec<u8>, family: AfiSafi) {
     out.extend_from_slice(&family.afi.to_be_bytes());
     out.push(family.safi);
@@ -294,6 +322,11 @@ fn whole<'a, T>(
     parser: impl Parser<&'a [u8], Output = T, Error = ()>,
 ) -> Option<T> {
     all_consuming(parser).parse(value).ok().map(|(_, parsed)| parsed)
+}
+
+fn text(input: &[u8]) -> Parsed<'_, String> {
+    map_res(length_data(be_u8), |octets: &[u8]| str::from_utf8(octets).map(str::to_owned))
+        .parse(input)
 }
 
 fn triplet(input: &[u8]) -> Parsed<'_, (u8, &[u8])> {

@@ -68,6 +68,10 @@ pub mod capability {
     pub const ENHANCED_ROUTE_REFRESH: u8 = 70;
     /// Long-lived graceful restart (RFC 9494 §3.1).
     pub const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
+    /// Host and domain name (draft-walton-bgp-hostname-capability).
+    pub const FQDN: u8 = 73;
+    /// Name and version of the software (draft-abraitis-bgp-version-capability).
+    pub const SOFTWARE_VERSION: u8 = 75;
 }
 
 /// Path attribute type codes.

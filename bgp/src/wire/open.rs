@@ -85,6 +85,13 @@ impl Open {
         Ok(Self { asn, hold_time, router_id: Ipv4Addr::from_bits(router_id), capabilities })
     }
 
+    /// Whether the optional parameters fit the form that every speaker reads (RFC 4271 §4.2).
+    pub(crate) fn is_short(&self) -> bool {
+        let mut capabilities = Vec::new();
+        self.capabilities.iter().for_each(|capability| capability.emit(&mut capabilities));
+        capabilities.len() <= SHORT_MAX
+    }
+
     /// Appends the whole message: all capabilities in one parameter, the extended form only when
     /// they do not fit the classic one (RFC 9072 §2).
     pub fn emit(&self, out: &mut Vec<u8>) {
@@ -105,10 +112,16 @@ fn four_octet_as(capability: &Capability) -> Option<u32> {
     if let Capability::FourOctetAs(asn) = capability { Some(*asn) } else { None }
 }
 
+/// Octets of capabilities that one parameter of the short form holds, when it is the only one: 255 as the
+/// length of all parameters stands for the long form.
+const SHORT_MAX: usize = 252;
+
 fn put_parameters(out: &mut Vec<u8>, capabilities: &[u8]) {
     if capabilities.is_empty() {
         out.push(0);
-    } else if let Some(length) = u8::try_from(capabilities.len()).ok().filter(|len| *len <= 252) {
+    } else if let (Ok(length), ..=SHORT_MAX) =
+        (u8::try_from(capabilities.len()), capabilities.len())
+    {
         out.extend_from_slice(&[length + 2, parameter::CAPABILITIES, length]);
         out.extend_from_slice(capabilities);
     } else {

@@ -48,6 +48,10 @@ pub struct PeerView {
     pub settings: Vec<(String, String)>,
     /// The peer's BGP Identifier.
     pub router_id: Option<String>,
+    /// What the peer calls itself (draft-walton-bgp-hostname-capability); harmless characters alone.
+    pub hostname: Option<String>,
+    /// Which software the peer says that it is (draft-abraitis-bgp-version-capability).
+    pub software: Option<String>,
     /// Time between our keepalives, in seconds.
     pub keepalive_seconds: Option<u64>,
     /// Timers that run, and the seconds that are left.

@@ -27,7 +27,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
-    Chosen, Config, Dial, GracefulRestart, Originated, PeerConfig, PeerName, PeerRestart, Start,
+    Chosen, Config, Dial, GracefulRestart, Introduction, Originated, PeerConfig, PeerName,
+    PeerRestart, Start,
 };
 use ocicat_bgp::wire::Family;
 
@@ -98,6 +99,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         originated: originated(world, own, &settings),
         aggregates: settings.speaker.aggregates.clone(),
         monitoring: bmp::monitoring(own, &settings.speaker.stations),
+        introduction: introduction(own),
         caches: settings.speaker.caches.clone(),
         chosen: Chosen::Told,
     };
@@ -106,6 +108,12 @@ pub fn plan(world: &World, start: Start) -> Peering {
         unprogrammed: unprogrammed(world, settings.program),
     };
     draft.finish(Some(config), settings.log, routing)
+}
+
+/// What routers may show beside a session with us.
+fn introduction(own: &Node) -> Introduction {
+    let software = concat!("ocicat/", env!("CARGO_PKG_VERSION"));
+    Introduction { hostname: Some(own.name.as_str().into()), software: Some(software.into()) }
 }
 
 /// A node without IPv4 has an identifier that follows from its name (RFC 6286: any 32 bits but zero).

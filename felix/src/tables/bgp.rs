@@ -115,6 +115,8 @@ pub fn peer_view(peer: &PeerSnapshot, beside: Option<&PeerBeside>) -> PeerView {
         origin: String::new(),
         settings: Vec::new(),
         router_id: negotiated.map(|negotiated| negotiated.router_id.to_string()),
+        hostname: negotiated.and_then(|n| n.who.hostname.as_deref()).map(str::to_owned),
+        software: negotiated.and_then(|n| n.who.software.as_deref()).map(str::to_owned),
         keepalive_seconds: negotiated.and_then(|n| n.keepalive).map(|time| time.as_secs()),
         timers: timers.collect(),
         last_error_code: last.and_then(|reason| reason.code),
@@ -151,6 +153,11 @@ pub fn peer(view: &PeerView) -> String {
     }
     if let Some(error) = &view.connect_error {
         line("cannot connect", error);
+    }
+    let names = [&view.hostname, &view.software].into_iter().flatten();
+    let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
+    if !names.is_empty() {
+        line("calls itself", &names);
     }
     if let Some(router_id) = &view.router_id {
         let hold = row.hold_seconds.unwrap_or(0);

@@ -166,6 +166,37 @@ fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
 }
 
 /// With a hold time of zero nothing else would ever end such a session.
+/// Names change nothing, so a change of who may know them waits for the next session.
+#[test]
+fn peers_know_each_other_by_name_where_they_may() {
+    use crate::speaker::{Disclosure, Introduction};
+
+    let mut configs = pair();
+    for (number, config) in configs.iter_mut().enumerate() {
+        let hostname = Some(format!("node-{number}.example.com").into());
+        config.introduction = Introduction { hostname, software: Some("ocicat/1".into()) };
+    }
+    peer_of(&mut configs[1]).introduce.software = Disclosure::Told;
+    let mut silent = configs[1].clone();
+    peer_of(&mut silent).introduce.hostname = Disclosure::Withheld;
+    let mut sim = network(1, configs);
+    let heard = |sim: &Simulation, node: usize| {
+        let peer = sim.node(node).speaker.peers(sim.now()).remove(0);
+        let who = peer.negotiated.expect("a session stands").who;
+        (who.hostname.as_deref().map(str::to_owned), who.software, peer.flaps)
+    };
+    let name = |text: &str| Some(text.to_owned());
+    assert_eq!(heard(&sim, 1), (name("node-0.example.com"), None, 0));
+    assert_eq!(heard(&sim, 0), (name("node-1.example.com"), Some("ocicat/1".into()), 0));
+    sim.with(1, |speaker, now| speaker.configure(now, silent));
+    sim.run_until_quiet();
+    assert_eq!(heard(&sim, 0), (name("node-1.example.com"), Some("ocicat/1".into()), 0));
+    let peer = super::name(0);
+    sim.with(1, |speaker, now| speaker.reset(now, &peer));
+    sim.run_until_quiet();
+    assert_eq!(heard(&sim, 0), (None, Some("ocicat/1".into()), 1));
+}
+
 #[test]
 fn a_peer_without_keepalives_that_takes_nothing_is_dropped_in_the_end() {
     takes_nothing(0);

@@ -8,10 +8,10 @@ use super::*;
 
 /// An OPEN with every capability that we know, and one that we do not.
 const FULL_OPEN: &str = "
-    007a 01             ; length 122, OPEN
+    007f 01             ; length 127, OPEN
     04 5ba0 005a        ; version 4, AS_TRANS, hold time 90
-    0a000001 5d         ; 10.0.0.1, 93 octets of parameters
-    02 5b               ; capabilities, 91 octets
+    0a000001 62         ; 10.0.0.1, 98 octets of parameters
+    02 60               ; capabilities, 96 octets
     01 04 0001 00 01    ; IPv4 unicast
     01 04 0002 00 01    ; IPv6 unicast
     01 04 0019 00 46    ; L2VPN EVPN
@@ -24,7 +24,8 @@ const FULL_OPEN: &str = "
     45 08 0001 01 03 0002 01 01     ; paths: IPv4 both ways, IPv6 receive
     46 00               ; enhanced route refresh
     47 0e 0001 01 80 015180 0002 01 00 ffffff ; stale for a day; for 194 days
-    49 06 04 6c656166 00            ; FQDN, not known here
+    49 06 04 6c656166 00            ; FQDN: leaf, without a domain
+    4b 03 02 7631       ; software: v1
     80 02 abcd          ; not known here
 ";
 
@@ -64,7 +65,8 @@ fn full_open() -> Open {
                     stale_secs: capability::STALE_SECS_MAX,
                 },
             ]),
-            Capability::Unknown { code: 0x49, value: b"\x04leaf\x00".to_vec() },
+            Capability::Fqdn { host: "leaf".to_owned(), domain: String::new() },
+            Capability::SoftwareVersion("v1".to_owned()),
             Capability::Unknown { code: 0x80, value: vec![0xab, 0xcd] },
         ],
     }

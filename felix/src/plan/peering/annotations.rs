@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use ocicat_bgp::speaker::{
-    AsOverride, Between, Confederation, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode,
-    MaxPaths, Multipath, PeerConfig, PeerRestart, PeerRole, Receive, RemoteAs, RemovePrivate, Role,
-    Signing, SilentPeer, Specifics, Ttl,
+    AsOverride, Between, Confederation, DefaultRoute, Dial, Disclosure, LimitAction, LocalAs,
+    LocalAsMode, MaxPaths, Multipath, PeerConfig, PeerRestart, PeerRole, Receive, RemoteAs,
+    RemovePrivate, Role, Signing, SilentPeer, Specifics, Ttl,
 };
 use ocicat_bgp::wire::{Family, FamilySet, HoldTime, Prefix};
 
@@ -47,6 +47,9 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("default-originate", |text, peer| set(&mut peer.default_route, default_route(text))),
     ("role", |text, peer| set(&mut peer.role, role(text).map(Some))),
     ("families", |text, peer| set(&mut peer.families, families(text))),
+    ("tcp-mss", |text, peer| set(&mut peer.tcp_mss, segment(text).map(Some))),
+    ("announce-hostname", |text, peer| set(&mut peer.introduce.hostname, disclosure(text))),
+    ("announce-software", |text, peer| set(&mut peer.introduce.software, disclosure(text))),
     ("multihop", |text, peer| set(&mut peer.ttl, hops(text).map(Ttl::Multihop))),
     ("graceful-restart", |text, peer| set(&mut peer.graceful_restart, restart(text))),
     ("bfd", |text, peer| set(&mut peer.bfd, super::bfd::parse(text))),
@@ -257,6 +260,17 @@ fn count(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| format!("{text:?} is not a number from 1 to 4294967295"))
 }
 
+/// What Linux takes for TCP_MAXSEG.
+fn segment(text: &str) -> Result<NonZeroU16, String> {
+    let octets =
+        text.parse().ok().filter(|octets: &NonZeroU16| (88..=32767).contains(&octets.get()));
+    octets.ok_or_else(|| format!("{text:?} is not a number of octets from 88 to 32767"))
+}
+
+fn disclosure(text: &str) -> Result<Disclosure, String> {
+    Ok(if is_true(text)? { Disclosure::Told } else { Disclosure::Withheld })
+}
+
 fn hops(text: &str) -> Result<NonZeroU8, String> {
     text.parse().map_err(|_| format!("{text:?} is not a number of hops from 1 to 255"))
 }
@@ -418,7 +432,7 @@ fn paths(text: &str) -> Result<NonZeroU8, String> {
 mod tests {
     use super::*;
     use crate::datastore::Kind;
-    use ocicat_bgp::speaker::OriginValidation;
+    use ocicat_bgp::speaker::{Introduce, OriginValidation};
 
     /// A peer with a local AS number of its own.
     fn untouched() -> PeerConfig {
@@ -457,6 +471,9 @@ mod tests {
             ("multihop", "3"),
             ("graceful-restart", "off"),
             ("local-as-mode", "prepend"),
+            ("tcp-mss", "1400"),
+            ("announce-hostname", "false"),
+            ("announce-software", "true"),
             ("origin-validation", "mark"),
         ]);
         assert_eq!(problems, [""; 0]);
@@ -486,6 +503,9 @@ mod tests {
         assert_eq!(peer.ttl, Ttl::Multihop(NonZeroU8::new(3).unwrap()));
         assert_eq!(peer.graceful_restart, PeerRestart::Disabled);
         assert_eq!(peer.origin_validation, Some(OriginValidation::Mark));
+        assert_eq!(peer.tcp_mss, NonZeroU16::new(1400));
+        let introduce = Introduce { hostname: Disclosure::Withheld, software: Disclosure::Told };
+        assert_eq!(peer.introduce, introduce);
     }
 
     #[test]
@@ -500,6 +520,9 @@ mod tests {
             ("families", "ipv5"),
             ("role", "customer maybe"),
             ("multihop", "256"),
+            ("tcp-mss", "80"),
+            ("tcp-mss", "40000"),
+            ("announce-hostname", "node-1"),
             ("graceful-restart", ""),
             ("origin-validation", "on"),
             ("rpki", "192.0.2.1:323"),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ocicat_bgp::rib::filter::{Filter, Otherwise};
 use ocicat_bgp::speaker::{
-    AddPath, AsOverride, DefaultRoute, Dial, LimitAction, LocalAs, LocalAsMode, MaxPaths,
-    NextHopMode, OriginValidation, Password, PeerConfig, PeerRestart, Receive, Reflection,
-    RemovePrivate, Signing, TcpAo, Ttl,
+    AddPath, AsOverride, DefaultRoute, Dial, Disclosure, Introduce, LimitAction, LocalAs,
+    LocalAsMode, MaxPaths, NextHopMode, OriginValidation, Password, PeerConfig, PeerRestart,
+    Receive, Reflection, RemovePrivate, Signing, TcpAo, Ttl,
 };
 use ocicat_bgp::wire::FamilySet;
 
@@ -26,6 +26,11 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("our AS", or(local_as.map(local_as_text), "the node's, or its confederation's")),
         ("ttl", ttl_text(config.ttl)),
         ("password", password_text(&config.password, config.signing)),
+        (
+            "largest segment",
+            or(config.tcp_mss.map(|mss| format!("{mss} octets")), "as the link takes"),
+        ),
+        ("told of us", introduce_text(config.introduce).to_owned()),
         ("families", families_text(config.families)),
         ("hold time", format!("{}s", hold_time.secs())),
         ("keepalive", or(keepalive.map(seconds), "a third of the hold time")),
@@ -62,6 +67,15 @@ const fn default_route_text(what: DefaultRoute) -> &'static str {
     match what {
         DefaultRoute::Ordinary => "told as any other",
         DefaultRoute::Originated => "always told, by us",
+    }
+}
+
+const fn introduce_text(Introduce { hostname, software }: Introduce) -> &'static str {
+    match (hostname, software) {
+        (Disclosure::Told, Disclosure::Told) => "the node's name, ocicat's version",
+        (Disclosure::Told, Disclosure::Withheld) => "the node's name",
+        (Disclosure::Withheld, Disclosure::Told) => "ocicat's version",
+        (Disclosure::Withheld, Disclosure::Withheld) => "nothing that it need not know",
     }
 }
 

@@ -100,6 +100,7 @@ bfd
 fn on_links(bench: &Bench) -> Result<()> {
     let peer = json!({ "metadata": { "annotations": {
         "bgp.ocicat.io/interface": "eth0", "bgp.ocicat.io/bfd": "100ms x 3",
+        "bgp.ocicat.io/tcp-mss": "1000",
     } } });
     let mut lab = bench.bare(spec(2, &[peer]))?;
     lab.start_agents()?;
@@ -122,6 +123,8 @@ fn on_links(bench: &Bench) -> Result<()> {
     let address = peer["address"].as_str().unwrap_or_default();
     ensure!(address.starts_with("fe80::") && address.ends_with("%eth0"), "{peer}");
     ensure!(peer["remoteAs"] == lab.spec.router.as_number, "{peer}");
+    known_by_name(&lab, &frr, peer["name"].as_str().unwrap_or_default())?;
+    small_segments(&lab)?;
 
     lab.attach(pod("a", "node1"))?;
     lab.attach(pod("b", "node2"))?;
@@ -145,6 +148,29 @@ fn on_links(bench: &Bench) -> Result<()> {
     until(ESTABLISHED, "the session is up again", back)
         .with_context(|| lab.agents[0].log_tail())?;
     comes_to_node1(&lab, network)
+}
+
+/// Either end tells the operator of the other what it is called.
+fn known_by_name(lab: &Lab, frr: &Frr, peer: &str) -> Result<()> {
+    let neighbors: Value = serde_json::from_str(&frr.ask(&["show bgp neighbors json"])?)?;
+    for node in &lab.spec.nodes {
+        let said = &neighbors[&node.name]["neighborCapabilities"]["hostName"];
+        ensure!(said["rcvHostName"] == *node.name, "FRR heard {said} from {}", node.name);
+    }
+    let said = &neighbors["node1"]["neighborCapabilities"]["hostName"]["advHostName"];
+    let view: Value = lab.agents[0].json(&["bgp", "peer", peer])?;
+    ensure!(view["hostname"] == *said, "FRR says {said}, the node shows {}", view["hostname"]);
+    let text = lab.agents[0].ask(&["bgp", "peer", peer])?;
+    ensure!(text.contains("calls itself"), "{text}");
+    Ok(())
+}
+
+fn small_segments(lab: &Lab) -> Result<()> {
+    let sockets = lab.agents[0].netns().run("ss", &["-Htni", "state", "established"])?;
+    let sizes = sockets.split_whitespace().filter_map(|word| word.strip_prefix("mss:"));
+    let sizes: Vec<u32> = sizes.map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(!sizes.is_empty() && sizes.iter().all(|size| *size <= 1000), "{sockets}");
+    Ok(())
 }
 
 /// Sessions may have to come up first.
