@@ -16,7 +16,7 @@
 //! | RFC | | where | what is missing, or decided otherwise |
 //! |---|---|---|---|
 //! | 4271 messages, errors | done | [`wire`] | |
-//! | 4271 §8 state machine | done | `session::state`, `speaker::drive` | a failed dial waits in Active as with DelayOpen, which is not offered |
+//! | 4271 §8 state machine | done | `session::state`, `speaker::drive` | a failed dial waits in Active, as if DelayOpen were on; DelayOpen is ended by whatever the peer says |
 //! | 4271 §6.8, 6286 collision | done | `session::collision` | |
 //! | 4271 §9.1 decision | partly | `rib::best`, `rib::reach` | no cost to the next hop; that one cannot be reached the edge has to say |
 //! | 4271 §9.2 advertisement | done | `rib::export`, `rib::group` | no MRAI: what waits is packed, nothing is delayed |

@@ -2,7 +2,8 @@
 //! [`super::Peer`] carries the actions out.
 //!
 //! Each peer has two lines, one that dials and one that answers, each in a state of its own
-//! (RFC 4271 §8.2.1); they meet in [`super::collision`]. DelayOpen is not offered.
+//! (RFC 4271 §8.2.1); they meet in [`super::collision`]. While DelayOpen runs, the line stays where
+//! it is, and the connection counts as up once that is over.
 
 use std::fmt;
 

@@ -26,7 +26,8 @@ const THEM: [u8; 4] = [10, 0, 0, 2];
 #[expect(clippy::disallowed_methods, reason = "an epoch; only differences from it matter")]
 pub fn drive(script: &[u8]) {
     let epoch = Instant::now();
-    let mut player = Player::new(epoch);
+    let waits = script.first().is_some_and(|opcode| opcode & 8 != 0);
+    let mut player = Player::new(epoch, waits.then_some(Duration::from_secs(5)));
     let mut rest = script;
     while let [opcode, length, after @ ..] = rest {
         let (argument, after) = after.split_at(usize::from(*length).min(after.len()));
@@ -48,7 +49,7 @@ struct Player {
 }
 
 impl Player {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, delay_open: Option<Duration>) -> Self {
         let asn = |asn| NonZeroU32::new(asn).expect("a constant that is not zero");
         let mut config = Config::new(asn(65001), Ipv4Addr::from(US));
         let own = Prefix::new([192, 0, 2, 0].into(), 24).expect("24 is at most 32");
@@ -57,6 +58,7 @@ impl Player {
         let send = NonZeroU8::new(3);
         peer.add_path = AddPath { receive: Receive::Several, send };
         peer.long_lived = Some(Duration::from_secs(300));
+        peer.delay_open = delay_open;
         config.peers.insert("peer".into(), peer);
         let speaker = Speaker::new(config, 1, now);
         let mut player = Self { speaker, now, conns: Vec::new(), sent: Vec::new() };

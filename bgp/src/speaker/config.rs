@@ -232,6 +232,9 @@ pub struct PeerConfig {
     pub send_hold: Option<Duration>,
     /// Time between attempts to connect.
     pub connect_retry: Duration,
+    /// How long we wait for the peer to speak first once a connection stands (RFC 4271 §8.1.1, DelayOpen).
+    /// `None`: we do not.
+    pub delay_open: Option<Duration>,
     /// The IP TTL of what we send, and whether low ones are refused. The edge sets the socket.
     pub ttl: Ttl,
     /// The key that signs the segments. The edge sets the socket.
@@ -303,6 +306,7 @@ impl PeerConfig {
             keepalive: None,
             send_hold: None,
             connect_retry: Duration::from_secs(5),
+            delay_open: None,
             ttl: Ttl::Direct,
             password: Password::None,
             signing: Signing::Md5,

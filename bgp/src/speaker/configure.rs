@@ -358,6 +358,7 @@ fn needs_new_session(old: &PeerConfig, new: &PeerConfig) -> bool {
         admin: super::Admin::Up,
         dial: super::Dial::Both,
         connect_retry: std::time::Duration::ZERO,
+        delay_open: None,
         keepalive: None,
         send_hold: None,
         shortest_hold_time: None,

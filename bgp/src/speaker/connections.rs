@@ -43,7 +43,7 @@ impl Speaker {
             link.remote_port = arrival.remote.port();
         }
         self.event(now, place, Event::StartPassive, None);
-        self.event(now, place, Event::TransportUp, None);
+        self.transport_up(now, place);
         self.after(now);
         Ok(conn)
     }
@@ -51,10 +51,12 @@ impl Speaker {
     /// Makes the answering line free. A session on it moves over; an attempt gives way to the new
     /// one, since the peer would not have dialled again if it still cared for the old one.
     fn free_incoming(&mut self, now: Instant, index: PeerIndex) {
-        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let Some(peer) = self.peers.get(&index) else { return };
         let incoming = Place { peer: index, direction: Direction::Incoming };
         match peer.line(Direction::Incoming).state {
-            State::Idle | State::Connect | State::Active => {}
+            State::Idle | State::Connect => {}
+            State::Active if !self.delays_open(incoming) => {}
+            State::Active => self.event(now, incoming, Event::CollisionLost, None),
             State::OpenSent | State::OpenConfirm => {
                 let cause = Cause::cease(Cease::CollisionResolution, "");
                 self.event(now, incoming, Event::CollisionLost, Some(&cause));
@@ -79,6 +81,10 @@ impl Speaker {
         self.timers.swap(
             Timer::Keepalive(index, Direction::Incoming),
             Timer::Keepalive(index, Direction::Outgoing),
+        );
+        self.timers.swap(
+            Timer::DelayOpen(index, Direction::Incoming),
+            Timer::DelayOpen(index, Direction::Outgoing),
         );
         self.timers.swap(
             Timer::SendHold(index, Direction::Incoming),
@@ -112,6 +118,7 @@ impl Speaker {
         self.timers.cancel(Timer::Hold(place.peer, place.direction));
         self.timers.cancel(Timer::Keepalive(place.peer, place.direction));
         self.timers.cancel(Timer::SendHold(place.peer, place.direction));
+        self.timers.cancel(Timer::DelayOpen(place.peer, place.direction));
         Some(link)
     }
 
@@ -126,7 +133,35 @@ impl Speaker {
             link.local = Some(local);
             link.last_heard = now;
         }
-        self.event(now, place, Event::TransportUp, None);
+        self.transport_up(now, place);
+    }
+
+    /// A connection stands. With DelayOpen the peer is to speak first (RFC 4271 §8.1.1), which it has the
+    /// delay for.
+    fn transport_up(&mut self, now: Instant, place: Place) {
+        let delay = self.peers.get(&place.peer).and_then(|peer| peer.config.delay_open);
+        match delay {
+            None => self.event(now, place, Event::TransportUp, None),
+            Some(delay) => {
+                if place.direction == Direction::Outgoing {
+                    self.timers.cancel(Timer::Retry(place.peer));
+                }
+                self.timers.set(Timer::DelayOpen(place.peer, place.direction), now + delay);
+            }
+        }
+    }
+
+    /// Whether a connection waits for the peer to speak.
+    pub(super) fn delays_open(&self, place: Place) -> bool {
+        self.timers.is_set(Timer::DelayOpen(place.peer, place.direction))
+    }
+
+    /// Something happens to the connection: there is nothing to wait for any more.
+    pub(super) fn end_delay(&mut self, now: Instant, place: Place) {
+        if self.delays_open(place) {
+            self.timers.cancel(Timer::DelayOpen(place.peer, place.direction));
+            self.event(now, place, Event::TransportUp, None);
+        }
     }
 
     pub(super) fn connect_failed(&mut self, now: Instant, conn: ConnId, error: &str) {
@@ -162,6 +197,7 @@ impl Speaker {
         let text = error.map_or("the peer closed the connection".into(), |error| {
             format!("the connection failed: {error}")
         });
+        self.end_delay(now, place);
         if let Some(link) = self.link(place) {
             link.transport = Transport::Gone;
         }

@@ -222,6 +222,9 @@ impl Speaker {
                 }
                 self.settle(now, index, None);
             }
+            Timer::DelayOpen(peer, direction) => {
+                self.event(now, Place { peer, direction }, Event::TransportUp, None);
+            }
             Timer::Hold(peer, direction) => self.hold_fired(now, Place { peer, direction }),
             Timer::Keepalive(peer, direction) => {
                 let at = Place { peer, direction };

@@ -154,6 +154,7 @@ impl Speaker {
                 .map(|family| (Timer::LongLived(peer, family), "long-lived stale routes")),
         );
         for direction in Direction::BOTH {
+            names.push((Timer::DelayOpen(peer, direction), "delay open"));
             names.push((Timer::Hold(peer, direction), "hold"));
             names.push((Timer::Keepalive(peer, direction), "keepalive"));
             names.push((Timer::SendHold(peer, direction), "send hold, next look"));

@@ -133,6 +133,8 @@ enum Timer {
     Hold(PeerIndex, Direction),
     /// KeepaliveTimer.
     Keepalive(PeerIndex, Direction),
+    /// RFC 4271 §8.1.3: DelayOpenTimer.
+    DelayOpen(PeerIndex, Direction),
     /// RFC 9687: SendHoldTimer, where no keepalive looks after it.
     SendHold(PeerIndex, Direction),
     /// RFC 4724 §4.2: how long to wait for the peer to come back.

@@ -28,6 +28,7 @@ impl Speaker {
         let Some(place) = self.conns.get(&conn).copied() else {
             return self.cache_received(now, conn, bytes);
         };
+        self.end_delay(now, place);
         let Some(link) = self.link(place) else { return };
         link.last_heard = now;
         let mut partial = std::mem::take(&mut link.partial);
@@ -166,6 +167,12 @@ impl Speaker {
         let Some(peer) = self.peers.get(&at.peer) else { return false };
         let other = Place { direction: at.direction.other(), ..at };
         match peer.line(other.direction).state {
+            // On a connection that waits for the peer to speak we have said nothing. Going on with both, each
+            // side could keep the one that the other ends.
+            State::Connect | State::Active if self.delays_open(other) => {
+                self.event(now, other, Event::CollisionLost, None);
+                false
+            }
             State::Idle | State::Connect | State::Active | State::OpenSent => false,
             State::OpenConfirm => {
                 let kept = collision::survivor(ours, theirs);

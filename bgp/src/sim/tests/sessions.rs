@@ -166,6 +166,72 @@ fn a_peer_that_takes_nothing_is_dropped_in_the_end() {
 }
 
 /// With a hold time of zero nothing else would ever end such a session.
+#[test]
+fn with_delay_open_the_peer_speaks_first_or_waits_in_vain() {
+    let delay = Some(Duration::from_secs(5));
+    for (delays, expected) in
+        [([None, None], 0), ([delay, None], 0), ([None, delay], 0), ([delay, delay], 5)]
+    {
+        let mut configs = pair();
+        for (config, delay) in configs.iter_mut().zip(delays) {
+            peer_of(config).delay_open = delay;
+        }
+        let mut sim = Simulation::new(1);
+        for (number, config) in configs.into_iter().enumerate() {
+            sim.add(address(number), config);
+        }
+        let is_up =
+            |sim: &Simulation| sim.node(0).speaker.peers(sim.now())[0].state == State::Established;
+        let began = sim.now();
+        while !is_up(&sim) {
+            sim.run_for(Duration::from_millis(100));
+            assert!(sim.now() - began < Duration::from_secs(60), "{delays:?}");
+        }
+        assert_eq!((sim.now() - began).as_secs(), expected, "{delays:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_waits_for_the_peer_to_speak_ends_as_any_other() {
+    use crate::speaker::{Input, Output, Refused, Speaker};
+
+    let mut config = pair().remove(0);
+    peer_of(&mut config).delay_open = Some(Duration::from_secs(5));
+    peer_of(&mut config).dial = Dial::Passive;
+    let now = network(1, vec![]).now();
+    let mut speaker = Speaker::new(config, 1, now);
+    let accept = |speaker: &mut Speaker, port| -> Result<_, Refused> {
+        let ends = ((address(0), 179).into(), (address(1), port).into());
+        speaker.accept(now, Arrival::new(ends.0, ends.1))
+    };
+    let closed = |speaker: &mut Speaker| {
+        let outputs = std::iter::from_fn(|| speaker.poll_output());
+        outputs
+            .filter_map(
+                |output| if let Output::Close { conn } = output { Some(conn) } else { None },
+            )
+            .collect::<Vec<_>>()
+    };
+    let first = accept(&mut speaker, 4000).unwrap();
+    assert_eq!(speaker.poll_transmit(now, first), None, "nothing is said yet");
+    // The peer has dialled again: it does not care for the first any more.
+    let second = accept(&mut speaker, 4001).unwrap();
+    assert_eq!(closed(&mut speaker), [first]);
+    // Bytes of the first, on their way still, are nobody's.
+    speaker.handle(now, Input::Received { conn: first, bytes: &[0; 19] });
+    assert_eq!(speaker.poll_transmit(now, second), None);
+    speaker.handle(now, Input::Closed { conn: second, error: None });
+    assert_eq!(closed(&mut speaker), []);
+    // Garbage is answered as ever.
+    let third = accept(&mut speaker, 4002).unwrap();
+    speaker.handle(now, Input::Received { conn: third, bytes: &[0; 19] });
+    let said: Vec<u8> =
+        std::iter::from_fn(|| speaker.poll_transmit(now, third)).flatten().collect();
+    assert!(said.len() > 40 && said[18] == 1, "an OPEN, then a NOTIFICATION: {said:?}");
+    assert_eq!(closed(&mut speaker), [third]);
+    assert!(accept(&mut speaker, 4003).is_err(), "it has to wait after an error");
+}
+
 /// Names change nothing, so a change of who may know them waits for the next session.
 #[test]
 fn peers_know_each_other_by_name_where_they_may() {

@@ -38,6 +38,7 @@ const OF_PEER: &[(&str, Read<PeerConfig>)] = &[
     ("send-hold-time", |text, peer| set(&mut peer.send_hold, interval(text).map(Some))),
     (TCP_AO, |text, peer| set(&mut peer.signing, super::tcp_ao::parse(text))),
     ("connect-retry", |text, peer| set(&mut peer.connect_retry, interval(text))),
+    ("delay-open", |text, peer| set(&mut peer.delay_open, interval(text).map(Some))),
     ("passive", |text, peer| set(&mut peer.dial, dial(text))),
     ("shortest-hold-time", |text, peer| {
         set(&mut peer.shortest_hold_time, hold_time(text).map(Some))
@@ -454,6 +455,7 @@ mod tests {
         let (peer, problems) = read(&[
             ("hold-time", "9s"),
             ("connect-retry", "2s"),
+            ("delay-open", "4s"),
             ("passive", "true"),
             ("shortest-hold-time", "3s"),
             ("max-prefixes", "1000 restart 5m"),
@@ -479,6 +481,7 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         assert_eq!(peer.hold_time.secs(), 9);
         assert_eq!(peer.connect_retry, Duration::from_secs(2));
+        assert_eq!(peer.delay_open, Some(Duration::from_secs(4)));
         assert_eq!(peer.dial, Dial::Passive);
         assert_eq!(peer.shortest_hold_time.map(HoldTime::secs), Some(3));
         let then = LimitAction::Restart(Duration::from_secs(300));

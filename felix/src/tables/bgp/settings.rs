@@ -36,6 +36,7 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("keepalive", or(keepalive.map(seconds), "a third of the hold time")),
         ("send hold time", or(config.send_hold.map(seconds), "twice the hold time, at least 480s")),
         ("connect retry", seconds(config.connect_retry)),
+        ("delay open", or(config.delay_open.map(seconds), "none: we speak at once")),
         ("graceful restart", restart_text(config.graceful_restart)),
         ("next hop", next_hop_text(config.next_hop).to_owned()),
         ("reflection", reflection_text(config.reflection).to_owned()),

@@ -75,6 +75,8 @@ fn prepare(spec: &mut Spec) {
         }
     }
     annotate(spec, &NEAR[1..], "passive", "true");
+    // FRR does not wait for us, so the session is up at once nevertheless.
+    annotate(spec, &FAR, "delay-open", "20s");
 }
 
 /// A router of the last century that takes long messages nevertheless: it waits at another port for
