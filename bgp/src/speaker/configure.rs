@@ -206,7 +206,7 @@ impl Speaker {
 
     pub(super) fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {
         let index = self.index_of(&name);
-        self.peers.insert(index, Peer::new(name, index, config, now));
+        self.peers.insert(index, Box::new(Peer::new(name, index, config, now)));
         self.update_neighbor(index);
         self.settle(now, index, None);
     }
@@ -319,7 +319,8 @@ impl Speaker {
     }
 
     fn update_policy(&mut self, index: PeerIndex) {
-        let Some(direction) = self.peers.get(&index).and_then(Peer::established) else { return };
+        let peer = self.peers.get(&index);
+        let Some(direction) = peer.and_then(|peer| peer.established()) else { return };
         if let Some(policy) = self.policy(Place { peer: index, direction }) {
             self.groups.change_policy(&mut self.rib, index, policy);
         }
@@ -332,7 +333,7 @@ impl Speaker {
             let survives = self
                 .peers
                 .get(&index)
-                .and_then(Peer::terms)
+                .and_then(|peer| peer.terms())
                 .is_some_and(Terms::survives_notification);
             self.event(now, at, Event::Stop, Some(&cause.for_good(survives)));
         }

@@ -169,7 +169,7 @@ impl Speaker {
 
     /// A router has shown itself on a link. A peer with a session stays with the one that it has.
     pub(super) fn router_found(&mut self, now: Instant, interface: &str, address: Ipv6Addr) {
-        let here = |peer: &&mut Peer| {
+        let here = |peer: &&mut Box<Peer>| {
             peer.config.is_unnumbered()
                 && peer.config.interface.as_deref() == Some(interface)
                 && peer.state() < State::OpenSent

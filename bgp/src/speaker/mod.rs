@@ -91,7 +91,8 @@ const BUSY_PATIENCE: usize = 64;
 #[derive(Debug)]
 pub struct Speaker {
     config: Config,
-    peers: BTreeMap<PeerIndex, Peer>,
+    /// Apart from the tree, whose nodes are half empty and would take room for as many again.
+    peers: BTreeMap<PeerIndex, Box<Peer>>,
     /// Every peer that ever was; a name keeps its number.
     names: BTreeMap<PeerName, PeerIndex>,
     conns: BTreeMap<ConnId, Place>,

@@ -9,6 +9,7 @@ mod files;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
@@ -118,14 +119,14 @@ pub fn read_once(root: &Path) -> Result<Vec<Event>, OpenError> {
 struct Tree {
     files: BTreeMap<PathBuf, File>,
     /// What was told last for each object.
-    told: BTreeMap<Key, Object>,
+    told: BTreeMap<Key, Arc<Object>>,
     problems: BTreeMap<String, Vec<Problem>>,
 }
 
 #[derive(Debug, Default)]
 struct File {
     stamp: Option<files::Stamp>,
-    objects: BTreeMap<Key, Object>,
+    objects: BTreeMap<Key, Arc<Object>>,
     problems: Vec<Problem>,
 }
 
@@ -160,8 +161,8 @@ impl Tree {
         match self.files.values().find_map(|file| file.objects.get(&key)) {
             Some(object) if self.told.get(&key) == Some(object) => None,
             Some(object) => {
-                self.told.insert(key, object.clone());
-                Some(Event::Put(Box::new(object.clone())))
+                self.told.insert(key, Arc::clone(object));
+                Some(Event::Put(Box::new(Object::clone(object))))
             }
             None => self.told.remove(&key).map(|_| Event::Delete(key)),
         }
@@ -217,14 +218,19 @@ impl File {
         }
     }
 
-    fn take(&mut self, path: &Path, document: files::Document, before: &BTreeMap<Key, Object>) {
+    fn take(
+        &mut self,
+        path: &Path,
+        document: files::Document,
+        before: &BTreeMap<Key, Arc<Object>>,
+    ) {
         let place = format!("{} line {}", path.display(), document.line);
         match Object::parse(document.value) {
             Ok(parsed) => {
                 self.problems.extend(parsed.problems);
                 let key = parsed.object.key();
                 if let Entry::Vacant(entry) = self.objects.entry(key.clone()) {
-                    entry.insert(parsed.object);
+                    entry.insert(Arc::new(parsed.object));
                 } else {
                     let message = "a second time in this file; the first one is used";
                     self.problems.push(Problem::new(format!("{place}: {key}"), "", message));
@@ -244,14 +250,15 @@ impl File {
         }
     }
 
-    fn keep_last_good(&mut self, invalid: Invalid, before: &BTreeMap<Key, Object>) {
+    fn keep_last_good(&mut self, invalid: Invalid, before: &BTreeMap<Key, Arc<Object>>) {
         let Invalid { key, mut problem } = invalid;
         if let Some(good) = before.get(&key) {
             problem.message.push_str("; the last good version stays in force");
-            self.objects.insert(key, good.clone());
+            self.objects.insert(key, Arc::clone(good));
         } else if key.kind == Kind::NetworkPolicy {
             problem.message.push_str("; until it can be read it closes every pod of its namespace");
-            self.objects.insert(key.clone(), Object::UnreadableNetworkPolicy(key));
+            let closing = Object::UnreadableNetworkPolicy(key.clone());
+            self.objects.insert(key, Arc::new(closing));
         }
         self.problems.push(problem);
     }

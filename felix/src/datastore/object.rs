@@ -145,17 +145,13 @@ impl fmt::Display for Key {
 
 /// An object that we understand.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "always boxed in events; kept whole only by a directory"
-)]
 pub enum Object {
     /// A node.
-    Node(Node),
+    Node(Box<Node>),
     /// A namespace.
     Namespace(Namespace),
     /// A pod.
-    Pod(Pod),
+    Pod(Box<Pod>),
     /// A network policy.
     NetworkPolicy(NetworkPolicy),
     /// A network policy whose specification cannot be read. It closes what it may have selected, never opens it.

@@ -258,7 +258,8 @@ impl Speaker {
             return;
         }
         let mut noted = self.rib.watch.take();
-        let is_up = |index: &PeerIndex| self.peers.get(index).is_some_and(is_established);
+        let is_up =
+            |index: &PeerIndex| self.peers.get(index).is_some_and(|peer| is_established(peer));
         let mut last = None;
         noted.retain(|(topic, _)| match topic.side {
             Side::Best => true,

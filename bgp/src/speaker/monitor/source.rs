@@ -21,7 +21,7 @@ pub(super) struct Source<'a> {
     pub(super) config: &'a Config,
     pub(super) rib: &'a Rib,
     pub(super) groups: &'a Groups,
-    pub(super) peers: &'a BTreeMap<PeerIndex, Peer>,
+    pub(super) peers: &'a BTreeMap<PeerIndex, Box<Peer>>,
     /// The time since the Unix epoch, if it is known.
     pub(super) time: Option<Duration>,
 }

@@ -99,7 +99,7 @@ spec: {podSelector: {}, policyTypes: 7}
     assert_eq!(heard[0], "put NetworkPolicy shop/web");
     assert!(heard[1].contains("until it can be read it closes every pod"), "{heard:?}");
     let key = Key::namespaced(Kind::NetworkPolicy, "shop", "web");
-    assert_eq!(folder.tree.told[&key], Object::UnreadableNetworkPolicy(key.clone()));
+    assert_eq!(*folder.tree.told[&key], Object::UnreadableNetworkPolicy(key.clone()));
 
     let good = policy.replace('7', "[Ingress]");
     assert_eq!(folder.write("p.yaml", &good), ["put NetworkPolicy shop/web", "p.yaml has []"]);
