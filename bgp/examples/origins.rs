@@ -1,5 +1,5 @@
 //! What a cache of the RPKI costs that tells all of the world's payloads: how long the speaker is busy
-//! with them, and how long at most before it looks at anything else.
+//! with them, how long at most before it looks at anything else, and what they take in memory.
 //!
 //! ```text
 //! cargo run --release -p ocicat-bgp --example origins
@@ -52,7 +52,15 @@ fn main() {
     }
     let records: usize = speaker.caches(Instant::now())[0].records.iter().sum();
     assert_eq!(records, RECORDS as usize, "everything was heard");
-    println!("{RECORDS} records: {:.0} ms, {:.1} ms at most at once", ms(busy), ms(longest));
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells of a process");
+    let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let kib: usize = resident.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let mib = kib.saturating_sub(answer.len() / 1024) / 1024;
+    println!(
+        "{RECORDS} records: {:.0} ms, {:.1} ms at most at once, {mib} MiB",
+        ms(busy),
+        ms(longest)
+    );
 }
 
 fn drain(speaker: &mut Speaker) {

@@ -68,7 +68,8 @@ impl From<Vrp> for Record {
 #[derive(Debug)]
 enum Records {
     One(Record),
-    Several(BTreeSet<Record>),
+    /// Rare, and not to make the others larger.
+    Several(Box<BTreeSet<Record>>),
 }
 
 /// A set of payloads.
@@ -144,7 +145,7 @@ impl Vrps {
                 Records::One(record) => (Some(record), None),
                 Records::Several(all) => (None, Some(all)),
             };
-            let all = one.into_iter().chain(several.into_iter().flatten());
+            let all = one.into_iter().chain(several.into_iter().flat_map(|all| all.iter()));
             all.map(|record| Vrp {
                 prefix: *prefix,
                 max_length: record.max_length,
@@ -195,7 +196,7 @@ impl Records {
         match self {
             Self::One(same) if *same == record => false,
             Self::One(other) => {
-                *self = Self::Several(BTreeSet::from([*other, record]));
+                *self = Self::Several(Box::new(BTreeSet::from([*other, record])));
                 true
             }
             Self::Several(all) => all.insert(record),
