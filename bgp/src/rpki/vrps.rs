@@ -68,7 +68,7 @@ impl From<Vrp> for Record {
 #[derive(Debug)]
 enum Records {
     One(Record),
-    /// Rare, and not to make the others larger.
+    #[expect(clippy::box_collection, reason = "rare, and not to make the others larger")]
     Several(Box<BTreeSet<Record>>),
 }
 
