@@ -209,6 +209,7 @@ fn read_rule(rule: &calico::FilterRule, family: Family) -> Result<FilterRule, Wr
             calico::PeerType::Ebgp => PeerKind::External,
             calico::PeerType::Ibgp => PeerKind::Internal,
         }),
+        condition: None,
         action,
     })
 }
