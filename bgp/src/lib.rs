@@ -33,6 +33,7 @@
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too; BFD down goes in a hard reset to peers with RFC 8538 |
 //! | unnumbered, dynamic peers | done | `speaker::found`, `net` (discovery) | no RFC; a router is known by its advertisement (4861) or its connection. Of several on one link the first with a session stays |
 //! | local-as, as-override, private AS removal | done | `speaker::as_rules`, `rib::export` | no RFC; as other routers have them |
+//! | conditional advertisement | done | [`rib::filter::Condition`], `rib::group` | no RFC; a condition on rules of export filters, followed at once and not every so many seconds |
 //! | 8212 default reject | by filters | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate; whoever wants it appends rules that reject |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
 //! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured from other ASes, and sent where a filter adds it |

@@ -38,7 +38,7 @@ pub struct World {
     /// BGP peers by name.
     pub bgp_peers: BTreeMap<String, Annotated<BgpPeerSpec>>,
     /// BGP filters by name.
-    pub bgp_filters: BTreeMap<String, BgpFilterSpec>,
+    pub bgp_filters: BTreeMap<String, Annotated<BgpFilterSpec>>,
     /// Address pools by name.
     pub ip_pools: BTreeMap<String, IpPoolSpec>,
     /// Wishes to see our own node's state, by name. Those for other nodes are not kept.
@@ -160,9 +160,9 @@ impl World {
                 self.dirty.peering = true;
                 self.bgp_peers.insert(key.name, object.into());
             }
-            Object::BgpFilter(Resource { spec, .. }) => {
+            Object::BgpFilter(object) => {
                 self.dirty.peering = true;
-                self.bgp_filters.insert(key.name, spec);
+                self.bgp_filters.insert(key.name, object.into());
             }
             Object::IpPool(Resource { spec, .. }) => {
                 self.dirty.nat = true;

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 
 use super::attribute::{AttrId, Block};
 use super::best::DEFAULT_LOCAL_PREF;
-use super::filter::{Link, Lookup, Operation, Source, Subject};
+use super::filter::{Holding, Link, Lookup, Operation, Source, Subject};
 use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
@@ -66,17 +66,27 @@ pub(crate) struct Advert {
     pub(crate) source: PeerIndex,
 }
 
-/// What was worked out for one set of attributes, so that the next prefix with it costs nothing.
-/// Valid while the RIB does not change.
-#[derive(Debug, Default)]
-pub(crate) struct Memo(HashMap<(AttrId, PeerIndex, Vec<Operation>, Family), AttrId, FixedState>);
+/// Which conditions of the filter hold, and what was worked out for one set of attributes, so that the
+/// next prefix with it costs nothing. Valid while the RIB does not change.
+#[derive(Debug)]
+pub(crate) struct Memo<'a> {
+    holding: &'a [bool],
+    made: HashMap<(AttrId, PeerIndex, Vec<Operation>, Family), AttrId, FixedState>,
+}
+
+impl<'a> Memo<'a> {
+    /// Nothing is worked out yet; these conditions hold, by their number.
+    pub(crate) fn under(holding: &'a [bool]) -> Self {
+        Self { holding, made: HashMap::default() }
+    }
+}
 
 impl Policy {
     /// What to tell about a prefix now; the caller gets a use of the attribute set.
     pub(crate) fn advertise(
         &self,
         rib: &mut Rib,
-        memo: &mut Memo,
+        memo: &mut Memo<'_>,
         prefix: PrefixId,
     ) -> Option<Advert> {
         if let Some(advert) = self.advertise_default(rib, prefix) {
@@ -106,7 +116,7 @@ impl Policy {
     pub(crate) fn advertise_several(
         &self,
         rib: &mut Rib,
-        memo: &mut Memo,
+        memo: &mut Memo<'_>,
         prefix: PrefixId,
     ) -> Vec<(u32, Advert)> {
         let mut adverts = Vec::new();
@@ -125,7 +135,7 @@ impl Policy {
     fn advertise_path(
         &self,
         rib: &mut Rib,
-        memo: &mut Memo,
+        memo: &mut Memo<'_>,
         prefix: PrefixId,
         path: Path,
     ) -> Option<Advert> {
@@ -149,14 +159,15 @@ impl Policy {
             link: if source == LOCAL { Link::Ours } else { rib.links.of_path(neighbor, block) },
             peer_kind: self.codec.peer,
             attributes: block,
+            holding: Holding::Known(memo.holding),
         };
         let operations = self.filter.evaluate(subject)?;
         let key = (path.attr, source, operations.to_vec(), prefix.family());
-        if let Some(id) = memo.0.get(&key) {
+        if let Some(id) = memo.made.get(&key) {
             return Some(Advert { attr: rib.attributes.retain(*id), source });
         }
         let attr = self.rewritten(rib, prefix.family(), (path.attr, source), operations)?;
-        memo.0.insert(key, attr);
+        memo.made.insert(key, attr);
         Some(Advert { attr, source })
     }
 

@@ -3,6 +3,7 @@
 //! Rules are data with the meaning of Calico's BGPFilter v3. A filter is asked on import, before a
 //! path is stored as eligible, and on export, for each route and group of peers.
 
+mod condition;
 mod lookup;
 
 use std::ops::RangeInclusive;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use crate::wire::{Community, Edit, Family, LargeCommunity, PeerKind, Prefix, Rewrite};
 
 use super::attribute::Block;
+pub use condition::Condition;
+pub(crate) use condition::{Conditional, Holding};
 pub(crate) use lookup::Lookup;
 
 /// Rules in order, and what happens to a route that none of them matches.
@@ -55,6 +58,9 @@ pub struct Rule {
     /// Only towards or from peers of this kind; the other members of a confederation count as
     /// internal.
     pub peer_kind: Option<PeerKind>,
+    /// Only while this holds; else the rule is passed over. For export alone: on import nobody knows
+    /// whether it does, and there such a rule matches if it rejects, and not otherwise.
+    pub condition: Option<Arc<Condition>>,
     /// What to do.
     pub action: Action,
 }
@@ -71,6 +77,7 @@ impl Rule {
             as_path_prefix: Vec::new(),
             priority: None,
             peer_kind: None,
+            condition: None,
             action,
         }
     }
@@ -170,6 +177,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) link: Link<'a>,
     pub(crate) peer_kind: PeerKind,
     pub(crate) attributes: Block<'a>,
+    pub(crate) holding: Holding<'a>,
 }
 
 impl Filter {
@@ -190,6 +198,7 @@ impl Filter {
 }
 
 impl Rule {
+    /// Whether it matches if it takes part at all, which its condition decides.
     fn matches(&self, subject: Subject<'_>) -> bool {
         let attributes = subject.attributes;
         self.family.is_none_or(|family| family == subject.prefix.family())
@@ -279,7 +288,8 @@ mod tests {
     pub(super) fn subject(prefix: Prefix, raw: &[u8]) -> Subject<'_> {
         let attributes = Block::made(None, raw);
         let peer_kind = PeerKind::External;
-        Subject { prefix, source: Source::RemotePeers, link: Link::Unknown, peer_kind, attributes }
+        let (source, link, holding) = (Source::RemotePeers, Link::Unknown, Holding::Unknown);
+        Subject { prefix, source, link, peer_kind, attributes, holding }
     }
 
     pub(super) fn raw(operations: &[Operation]) -> Vec<u8> {

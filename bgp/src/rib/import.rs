@@ -2,7 +2,7 @@
 
 use crate::rib::attribute::{AttrId, AttributeStore, Block};
 use crate::rib::best::Ineligible;
-use crate::rib::filter::{Operation, Source, Subject};
+use crate::rib::filter::{Holding, Operation, Source, Subject};
 use crate::rib::links::LinkTable;
 use crate::rib::path::{LOCAL, PathId, PeerIndex};
 use crate::rib::validation::Origin;
@@ -173,6 +173,7 @@ pub(crate) fn subject<'a>(
         link: links.to_peer(neighbor),
         peer_kind: neighbor.kind,
         attributes,
+        holding: Holding::Unknown,
     }
 }
 

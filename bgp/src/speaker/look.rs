@@ -1,6 +1,7 @@
 //! Snapshots for those who look: made in one pass, owning all they show.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::rib::attribute::Block;
 use crate::rib::best::{DEFAULT_LOCAL_PREF, Ineligible, Outcome};
+use crate::rib::filter::Condition;
 use crate::rib::import;
 use crate::rib::path::{LOCAL, PathId, PeerIndex, Standing};
 use crate::rib::prefix::PrefixId;
@@ -133,12 +135,18 @@ impl Speaker {
             connect_error: peer.connect_error.clone(),
             negotiated: peer.terms().map(negotiated),
             families: families.collect(),
+            conditions: self.conditions_of(peer.index),
             faults: peer.faults,
             last_fault: peer.last_fault.clone(),
             received: peer.received,
             sent: peer.sent,
             timers: self.timers_of(peer.index, now),
         }
+    }
+
+    fn conditions_of(&self, peer: PeerIndex) -> Vec<(Arc<Condition>, bool)> {
+        let all = self.rib.neighbor(peer).export.conditions().iter();
+        all.map(|each| (Arc::clone(&each.condition), each.condition.holds(&self.rib))).collect()
     }
 
     fn timers_of(&self, peer: PeerIndex, now: Instant) -> Vec<(&'static str, Duration)> {

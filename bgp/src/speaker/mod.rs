@@ -218,12 +218,14 @@ impl Speaker {
             }
         }
         self.revalidate();
+        self.groups.walk(&self.rib);
         self.after(now);
     }
 
     /// When to call [`Self::handle_timeout`] next; it may lie in the past.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let works = !self.sweeps.is_empty() || self.caches.is_revalidating();
+        let works =
+            !self.sweeps.is_empty() || self.caches.is_revalidating() || self.groups.are_walking();
         if works { Some(self.clock) } else { self.timers.next() }
     }
 
@@ -286,7 +288,8 @@ impl Speaker {
                 state.sent.add(MessageKind::Update, chunk.messages.into());
                 return Some(chunk.bytes);
             }
-            if let Some(bytes) = state.end_of_rib(self.rib.deferred) {
+            let unsettled = self.groups.unsettled(peer, self.rib.deferred);
+            if let Some(bytes) = state.end_of_rib(unsettled) {
                 self.begin_refresh(peer);
                 self.stations.stir();
                 return Some(bytes);
@@ -301,12 +304,18 @@ impl Speaker {
 
     /// What follows from everything that was done.
     fn after(&mut self, now: Instant) {
+        let deferred = self.rib.deferred;
         self.check_synced(now);
+        let mut changed = self.rib.deferred != deferred;
         while let Some(prefix) = self.rib.best_changed.pop() {
+            changed = true;
             self.groups.mark(prefix);
             if !self.aggregates.is_empty() {
                 self.contribute(prefix);
             }
+        }
+        if changed {
+            self.groups.follow_conditions(&self.rib);
         }
         self.tell_stations(now);
         // While groups have something to say most orphans are still theirs, and peers come first.
@@ -328,6 +337,7 @@ impl Speaker {
 
     /// Tells the edge which connections have something to send.
     fn announce_output(&mut self) {
+        let unsettled = |peer| self.groups.unsettled(peer, self.rib.deferred);
         for peer in self.peers.values_mut() {
             for direction in Direction::BOTH {
                 let line = peer.line(direction);
@@ -336,7 +346,8 @@ impl Speaker {
                 let waiting = !link.outbox.is_empty()
                     || line.state == State::Established
                         && (self.groups.has_news(peer.index)
-                            || peer.owes_end_of_rib(self.rib.deferred)
+                            || !peer.end_of_rib_due.is_empty()
+                                && peer.owes_end_of_rib(unsettled(peer.index))
                             || peer.owes_end_of_refresh());
                 let told = &mut peer.announced_output[direction as usize];
                 if waiting && !*told {

@@ -9,6 +9,7 @@ use super::config::PeerName;
 use super::event::NextHopVia;
 use super::introduction::Introduction;
 use crate::rib::best::{Ineligible, Step};
+use crate::rib::filter::Condition;
 use crate::rpki::Validity;
 use crate::session::State;
 use crate::wire::{Community, Family, FamilySet, HoldTime, LargeCommunity, PeerKind, Prefix};
@@ -68,6 +69,8 @@ pub struct PeerSnapshot {
     pub negotiated: Option<NegotiatedSnapshot>,
     /// Routes and what is kept of them, per family.
     pub families: Vec<FamilySnapshot>,
+    /// The conditions of the export filter, and whether each holds now.
+    pub conditions: Vec<(Arc<Condition>, bool)>,
     /// UPDATEs with errors that did not end the session (RFC 7606 §2).
     pub faults: u64,
     /// The last such error.

@@ -59,6 +59,7 @@ impl Daemon {
             return refuse(reply, RefusalCode::Invalid, no_peer(&name));
         };
         let settings = words::settings(config, about);
+        let conditionals = words::conditionals(config, about);
         let origin = about.origin.clone();
         let history =
             self.news.history(&name).map(super::news::History::events).unwrap_or_default();
@@ -71,6 +72,7 @@ impl Daemon {
             let mut view = words::peer_view(peer, beside.get(&name));
             view.origin = origin;
             view.settings = settings;
+            view.settings.extend(words::condition_rows(&conditionals, peer));
             view.history = history;
             Ok(Answer::Peer(Box::new(view)))
         });

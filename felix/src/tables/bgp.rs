@@ -14,7 +14,7 @@ use super::{duration_text, family_name, kind_name};
 use crate::api::bgp::{Event, PeerView, RefreshView};
 use crate::api::{FamilyRow, Messages, PeerRow};
 pub use routes::{changes, route, route_row, told_row, why};
-pub use settings::settings;
+pub use settings::{Conditional, condition_rows, conditionals, settings};
 
 /// What the daemon knows of a peer, and the speaker does not.
 #[derive(Debug, Clone, Default)]

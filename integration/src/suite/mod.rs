@@ -78,6 +78,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         interop::FABRIC,
         interop::UNNUMBERED,
         interop::INTERFACES,
+        interop::CONDITIONS,
         interop::WORKLOAD,
         interop::CLOS,
         hostile::TESTS,

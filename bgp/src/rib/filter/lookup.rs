@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::{Action, Filter, MatchOperator, Operation, Otherwise, Rule, Source, Subject};
+use super::condition::Conditionals;
+use super::{
+    Action, Conditional, Filter, MatchOperator, Operation, Otherwise, Rule, Source, Subject,
+};
 use crate::wire::Prefix;
 
 /// With fewer rules than this trying them all is faster.
@@ -25,6 +28,7 @@ struct Ready {
     hash: u64,
     index: Option<Index>,
     asks_link: bool,
+    conditions: Conditionals,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,8 @@ impl From<&Filter> for Lookup {
         let index = (filter.rules.len() >= WORTH_AN_INDEX).then(|| Index::new(&filter.rules));
         let hash = FixedState::with_seed(0).hash_one(filter);
         let asks_link = filter.rules.iter().any(|rule| rule.interface.is_some());
-        Self(Arc::new(Ready { filter: filter.clone(), hash, index, asks_link }))
+        let conditions = Conditionals::new(&filter.rules);
+        Self(Arc::new(Ready { filter: filter.clone(), hash, index, asks_link, conditions }))
     }
 }
 
@@ -72,6 +77,11 @@ impl Lookup {
         self.0.asks_link
     }
 
+    /// The different conditions of the rules; [`Subject::holding`] says which of them hold.
+    pub(crate) fn conditions(&self) -> &[Conditional] {
+        self.0.conditions.all()
+    }
+
     /// The operations to apply, or `None` when the route does not pass.
     pub(crate) fn evaluate(&self, subject: Subject<'_>) -> Option<&[Operation]> {
         let filter = &self.0.filter;
@@ -87,11 +97,19 @@ impl Lookup {
 
     /// The number of the rule that decides; `None` when none matches.
     pub(crate) fn decisive(&self, subject: Subject<'_>) -> Option<usize> {
-        let rules = &self.0.filter.rules;
-        match &self.0.index {
-            None => rules.iter().position(|rule| rule.matches(subject)),
-            Some(index) => index.first(rules, subject),
+        let Ready { filter, index, .. } = &*self.0;
+        let matches = |number: usize| self.0.matches(number, subject);
+        match index {
+            None => (0..filter.rules.len()).find(|number| matches(*number)),
+            Some(index) => index.first(subject.prefix, matches),
         }
+    }
+}
+
+impl Ready {
+    fn matches(&self, number: usize, subject: Subject<'_>) -> bool {
+        let rule = &self.filter.rules[number];
+        self.conditions.admit(number, rule, subject.holding) && rule.matches(subject)
     }
 }
 
@@ -116,15 +134,14 @@ impl Index {
         Self { general, by_prefix, lengths }
     }
 
-    fn first(&self, rules: &[Rule], subject: Subject<'_>) -> Option<usize> {
+    fn first(&self, prefix: Prefix, matches: impl Fn(usize) -> bool) -> Option<usize> {
         let mut first = None;
         let mut look = |numbers: &[u32]| {
             let earlier = numbers.iter().take_while(|number| first.is_none_or(|f| **number < f));
-            let matching = earlier.copied().find(|number| rules[*number as usize].matches(subject));
+            let matching = earlier.copied().find(|number| matches(*number as usize));
             first = matching.or(first);
         };
         look(&self.general);
-        let prefix = subject.prefix;
         let lengths = &self.lengths[prefix.family().index()];
         for length in lengths.iter().take_while(|length| **length <= prefix.len()) {
             let covering = Prefix::from_bits(prefix.family(), prefix.bits(), *length);
@@ -148,7 +165,7 @@ fn wanted(rule: &Rule) -> Option<Prefix> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{raw, subject};
-    use super::super::{AnyCommunity, PrefixMatch};
+    use super::super::{AnyCommunity, Condition, Holding, PrefixMatch};
     use super::*;
     use crate::wire::{Community, Family, PeerKind};
     use proptest::prelude::*;
@@ -178,15 +195,24 @@ mod tests {
             0.2,
             prop::sample::select(vec![PeerKind::External, PeerKind::Internal]),
         );
-        (prop::option::weighted(0.9, condition), family, community, kind, action).prop_map(
-            |(prefix, family, community, peer_kind, action)| Rule {
+        let on_table = prop::option::weighted(0.2, 0..CONDITIONS);
+        (prop::option::weighted(0.9, condition), family, community, kind, on_table, action)
+            .prop_map(|(prefix, family, community, peer_kind, on_table, action)| Rule {
                 prefix,
                 family,
                 community: community.map(|c| AnyCommunity::Standard(Community(c))),
                 peer_kind,
+                condition: on_table.map(|number| Arc::new(numbered(number))),
                 ..Rule::any(action)
-            },
-        )
+            })
+    }
+
+    const CONDITIONS: u8 = 3;
+
+    /// Some condition, another for each number.
+    fn numbered(number: u8) -> Condition {
+        let any_of = [Prefix::from_bits(Family::Ipv4, 0, number)].into();
+        Condition { any_of, ..Condition::default() }
     }
 
     proptest! {
@@ -194,13 +220,22 @@ mod tests {
         fn the_first_rule_found_is_the_first_that_matches(
             rules in prop::collection::vec(a_rule(), 0..60),
             candidates in prop::collection::vec(a_prefix(), 1..30),
+            held in any::<[bool; CONDITIONS as usize]>(),
         ) {
             let raw = raw(&[Operation::AddCommunity(AnyCommunity::Standard(Community(7)))]);
             let filter = Filter { rules, otherwise: Otherwise::Reject };
             let lookup = Lookup::from(&filter);
+            let holds = |condition: &Condition| {
+                (0..).zip(held).any(|(number, held)| held && *condition == numbered(number))
+            };
+            let holding: Vec<bool> =
+                lookup.conditions().iter().map(|each| holds(&each.condition)).collect();
             for candidate in candidates {
-                let subject = subject(candidate, &raw);
-                let plain = filter.rules.iter().position(|rule| rule.matches(subject));
+                let holding = Holding::Known(&holding);
+                let subject = Subject { holding, ..subject(candidate, &raw) };
+                let plain = filter.rules.iter().position(|rule| {
+                    rule.condition.as_deref().is_none_or(holds) && rule.matches(subject)
+                });
                 prop_assert_eq!(lookup.decisive(subject), plain, "{}", candidate);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::conditions::Conditions;
 use super::ring::Chunk;
 use super::{AGAIN, Group, Role};
 use crate::rib::Rib;
@@ -19,6 +20,8 @@ pub(crate) struct Groups {
     groups: BTreeMap<GroupId, Group>,
     members: BTreeMap<PeerIndex, GroupId>,
     next: GroupId,
+    /// Some may have prefixes to look at again for a condition that has changed.
+    walking: bool,
 }
 
 impl Groups {
@@ -48,7 +51,7 @@ impl Groups {
             return;
         }
         let alone = !self.groups.values().any(|group| group.policy == policy);
-        let mut group = Group::new(policy, if alone { Role::Main } else { Role::CatchingUp });
+        let mut group = Group::new(rib, policy, if alone { Role::Main } else { Role::CatchingUp });
         group.ring.join(peer);
         group.mark_all(rib);
         self.add(group);
@@ -78,6 +81,40 @@ impl Groups {
         }
     }
 
+    /// Looks which conditions of filters hold, after the table has changed. Of what that concerns, each
+    /// group looks at some at once, and at the rest by [`Self::walk`].
+    pub(crate) fn follow_conditions(&mut self, rib: &Rib) {
+        for group in self.groups.values_mut().filter(|group| !group.conditions.is_empty()) {
+            if group.conditions.follow(&group.policy, rib) {
+                group.walk(rib);
+                self.walking = true;
+            }
+        }
+    }
+
+    /// Lets a group whose conditions have changed look at some more of what that concerns.
+    pub(crate) fn walk(&mut self, rib: &Rib) {
+        if self.walking {
+            match self.groups.values_mut().find(|group| group.conditions.is_walking()) {
+                Some(group) => group.walk(rib),
+                None => self.walking = false,
+            }
+        }
+    }
+
+    /// Whether there may be something for [`Self::walk`] to do.
+    pub(crate) const fn are_walking(&self) -> bool {
+        self.walking
+    }
+
+    /// Families of which a peer will be told more than it would be now, though nothing else changes;
+    /// of `deferred` ones we have not heard everything.
+    pub(crate) fn unsettled(&self, peer: PeerIndex, deferred: FamilySet) -> FamilySet {
+        let group = self.of(peer).filter(|group| !group.conditions.is_empty());
+        let more = group.map(|group| group.conditions.unsettled(&group.policy, deferred));
+        deferred.iter().chain(more.unwrap_or(FamilySet::EMPTY).iter()).collect()
+    }
+
     /// Gives a peer another policy: it is told what differs.
     pub(crate) fn change_policy(&mut self, rib: &mut Rib, peer: PeerIndex, policy: Policy) {
         let Some((_, group)) = self.group_of(peer) else { return };
@@ -85,6 +122,7 @@ impl Groups {
             return;
         }
         let Some(mut group) = self.take_out(rib, peer) else { return };
+        group.conditions = Conditions::new(&policy, rib);
         group.policy = policy;
         let told: Vec<_> = group.all_told().map(|(prefix, _)| prefix).collect();
         told.into_iter().for_each(|prefix| group.pending.push(prefix));
@@ -177,16 +215,14 @@ impl Groups {
     /// A member that has caught up joins the main group of its policy, if that has said everything
     /// too: then both have told the same.
     fn return_to_main(&mut self, rib: &mut Rib, peer: PeerIndex, own: GroupId) {
-        let Some(group) = self.groups.get(&own).filter(|group| group.role == Role::CatchingUp)
-        else {
-            return;
-        };
+        let returns = |group: &&Group| group.role == Role::CatchingUp && group.is_settled();
+        let Some(group) = self.groups.get(&own).filter(returns) else { return };
         let policy = &group.policy;
         let main = self
             .groups
             .iter()
             .find(|(_, other)| other.role == Role::Main && other.policy == *policy)
-            .map(|(id, main)| (*id, main.is_idle()));
+            .map(|(id, main)| (*id, main.is_settled()));
         match main {
             None => {
                 let group = self.groups.get_mut(&own).expect("it was just there");

@@ -9,6 +9,7 @@
 //! copy of what it was told, and returns to the others as soon as it has caught up.
 
 mod batch;
+mod conditions;
 mod groups;
 mod ring;
 mod several;
@@ -28,6 +29,7 @@ use super::watch::{Change, Side, Topic, Watch};
 use crate::speaker::DefaultRoute;
 use crate::wire::{self, Family, FamilySet, Prefix};
 use batch::{Batch, Entry, Say};
+use conditions::Conditions;
 use ring::{Audience, Ring};
 use several::Several;
 
@@ -42,6 +44,8 @@ enum Role {
 #[derive(Debug)]
 struct Group {
     policy: Policy,
+    /// Those of the policy's filter.
+    conditions: Conditions,
     role: Role,
     told: Told,
     /// The same for families of which several paths are told.
@@ -128,8 +132,9 @@ impl Told {
 const CHUNK: usize = 32 * 1024;
 
 impl Group {
-    fn new(policy: Policy, role: Role) -> Self {
+    fn new(rib: &Rib, policy: Policy, role: Role) -> Self {
         Self {
+            conditions: Conditions::new(&policy, rib),
             policy,
             role,
             told: Told::new(),
@@ -154,6 +159,11 @@ impl Group {
         self.pending.is_empty() && self.batch.is_empty()
     }
 
+    /// Nothing waits, and nothing will but what changes from now on.
+    fn is_settled(&self) -> bool {
+        self.is_idle() && !self.conditions.is_walking()
+    }
+
     /// Whether a new member would be told everything that the group will tell from now on.
     fn is_fresh(&self) -> bool {
         self.told.count() == 0 && self.several.is_empty() && self.batch.is_empty()
@@ -168,6 +178,11 @@ impl Group {
                 any.into_iter().for_each(|prefix| self.pending.push(prefix));
             }
         }
+    }
+
+    /// Looks at some of what a condition has changed for.
+    fn walk(&mut self, rib: &Rib) {
+        self.conditions.slice(rib).into_iter().for_each(|prefix| self.pending.push(prefix));
     }
 
     /// Encodes one more chunk, if there is anything to say.
@@ -213,7 +228,7 @@ impl Group {
 
     /// Works out what has to be said about the prefixes that changed.
     fn form_batch(&mut self, rib: &mut Rib) {
-        let mut memo = Memo::default();
+        let mut memo = Memo::under(self.conditions.holding());
         // A withdrawal beside an announcement is rare: this seldom grows.
         let mut entries = Vec::with_capacity(self.pending.len());
         let mut released = Vec::new();
@@ -300,6 +315,7 @@ impl Group {
         }
         Self {
             policy: self.policy.clone(),
+            conditions: self.conditions.clone(),
             role: Role::CatchingUp,
             told: self.told.clone(),
             several: self.several.clone(),

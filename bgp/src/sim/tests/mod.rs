@@ -6,6 +6,7 @@ mod as_rules;
 mod basics;
 mod bfd;
 mod changes;
+mod conditions;
 mod confederation;
 mod dump;
 mod found;

@@ -1,23 +1,25 @@
 //! BGPFilter: from Calico's rules to the speaker's.
 //!
 //! A rule that cannot be read must not let more through: a bad Accept disappears, a bad Reject rejects its whole family,
-//! and a filter that does not exist rejects everything.
+//! a filter that does not exist rejects everything, and so do export rules whose condition cannot be read.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use ocicat_bgp::rib::filter::{
-    Action as FilterAction, AnyCommunity, Filter, MatchOperator, Operation, Otherwise, PrefixMatch,
-    Rule as FilterRule, Source as RouteSource,
+    Action as FilterAction, AnyCommunity, Condition, Filter, MatchOperator, Operation, Otherwise,
+    PrefixMatch, Rule as FilterRule, Source as RouteSource,
 };
 use ocicat_bgp::wire::{Family, PeerKind, Prefix};
 
 use super::RuleOrigins;
+use super::annotations::{self, Unreadable};
 use super::settings::Settings;
 use crate::datastore::calico::{self, BgpFilterSpec, PrefixLength};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
-use crate::world::World;
+use crate::world::{Annotated, World};
 
 /// Both directions of a peer, and where each rule is from.
 pub(super) struct Filters {
@@ -52,7 +54,7 @@ impl Source<'_> {
         let mut import = List::default();
         let mut export = List::default();
         for (number, name) in self.names.iter().enumerate() {
-            let Some(spec) = self.world.bgp_filters.get(name) else {
+            let Some(Annotated { spec, annotations }) = self.world.bgp_filters.get(name) else {
                 let message = format!("there is no BGPFilter {name:?}; nothing passes this peer");
                 problems.push(Problem::new(self.key, format!("spec.filters[{number}]"), message));
                 for list in [&mut import, &mut export] {
@@ -62,12 +64,13 @@ impl Source<'_> {
                 continue;
             };
             let key = Key::cluster(Kind::BgpFilter, name.as_str());
+            let condition = annotations::of_filter(&key, annotations, problems);
             let mut reader = Reader { key, settings: self.settings, problems };
             let BgpFilterSpec { export_v4, import_v4, export_v6, import_v6 } = spec;
             reader.rules(("importV4", Way::Import), import_v4, Family::Ipv4, &mut import);
             reader.rules(("importV6", Way::Import), import_v6, Family::Ipv6, &mut import);
-            reader.rules(("exportV4", Way::Export), export_v4, Family::Ipv4, &mut export);
-            reader.rules(("exportV6", Way::Export), export_v6, Family::Ipv6, &mut export);
+            reader.exports("exportV4", export_v4, (Family::Ipv4, &condition), &mut export);
+            reader.exports("exportV6", export_v6, (Family::Ipv6, &condition), &mut export);
         }
         match self.unfiltered {
             Unfiltered::Passes => {}
@@ -94,10 +97,13 @@ impl List {
         self.origins.push(origin);
     }
 
-    /// RFC 8212 §2.1, §2.2: without a policy nothing passes.
+    /// RFC 8212 §2.1, §2.2: without a policy nothing passes, also not while a condition suspends the only one.
     fn require(&mut self) {
         for family in Family::ALL {
-            if !self.rules.iter().any(|rule| rule.family.is_none_or(|of| of == family)) {
+            let is_policy = |rule: &FilterRule| {
+                rule.family.is_none_or(|of| of == family) && rule.condition.is_none()
+            };
+            if !self.rules.iter().any(is_policy) {
                 let reject = FilterRule::any(FilterAction::Reject);
                 let origin = "RFC 8212: no rule for this family".to_owned();
                 self.push(FilterRule { family: Some(family), ..reject }, origin);
@@ -141,6 +147,31 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Export rules, which take part under the condition of their filter.
+    fn exports(
+        &mut self,
+        list: &str,
+        rules: &[calico::FilterRule],
+        (family, condition): (Family, &Result<Option<Arc<Condition>>, Unreadable>),
+        out: &mut List,
+    ) {
+        let mut read = List::default();
+        self.rules((list, Way::Export), rules, family, &mut read);
+        match condition {
+            Ok(condition) => {
+                for (rule, origin) in read.rules.into_iter().zip(read.origins) {
+                    out.push(FilterRule { condition: condition.clone(), ..rule }, origin);
+                }
+            }
+            Err(Unreadable) if rules.is_empty() => {}
+            Err(Unreadable) => {
+                let reject = FilterRule::any(FilterAction::Reject);
+                let origin = format!("{} {list}", self.key);
+                out.push(FilterRule { family: Some(family), ..reject }, origin);
+            }
+        }
+    }
+
     fn rules(
         &mut self,
         (list, way): (&str, Way),
@@ -209,6 +240,7 @@ fn read_rule(rule: &calico::FilterRule, family: Family) -> Result<FilterRule, Wr
             calico::PeerType::Ebgp => PeerKind::External,
             calico::PeerType::Ibgp => PeerKind::Internal,
         }),
+        condition: None,
         action,
     })
 }

@@ -1,5 +1,6 @@
 #![expect(clippy::needless_pass_by_value, reason = "literals read better without &")]
 
+mod conditions;
 mod confederation;
 mod services;
 mod unnamed;

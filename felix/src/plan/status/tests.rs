@@ -27,6 +27,7 @@ fn peer(name: &str, address: &str, state: State, age: Duration) -> PeerSnapshot 
         connect_error: None,
         negotiated: None,
         families: Vec::new(),
+        conditions: Vec::new(),
         faults: 0,
         last_fault: None,
         received: MessageCounts::default(),

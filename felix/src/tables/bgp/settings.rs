@@ -1,14 +1,16 @@
 //! The configuration of a peer in words.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ocicat_bgp::rib::filter::{Filter, Otherwise};
+use ocicat_bgp::rib::filter::{Condition, Filter, Otherwise};
 use ocicat_bgp::speaker::{
     AddPath, AsOverride, DefaultRoute, Dial, Disclosure, Introduce, LimitAction, LocalAs,
     LocalAsMode, MaxPaths, NextHopMode, OriginValidation, Password, PeerConfig, PeerRestart,
-    Receive, Reflection, RemovePrivate, Signing, TcpAo, Ttl,
+    PeerSnapshot, Receive, Reflection, RemovePrivate, Signing, TcpAo, Ttl,
 };
-use ocicat_bgp::wire::FamilySet;
+use ocicat_bgp::wire::{FamilySet, Prefix};
 
 use crate::plan::peering::About;
 use crate::tables::family_name;
@@ -54,6 +56,49 @@ pub fn settings(config: &PeerConfig, about: &About) -> Vec<(String, String)> {
         ("export", filter_text(&config.export, &about.rules.export)),
     ];
     rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A condition of an export filter, and the objects whose rules have it.
+pub type Conditional = (Arc<Condition>, BTreeSet<String>);
+
+/// The conditions of a peer's export filter.
+pub fn conditionals(config: &PeerConfig, about: &About) -> Vec<Conditional> {
+    let mut all: Vec<Conditional> = Vec::new();
+    for (rule, origin) in config.export.rules.iter().zip(&about.rules.export) {
+        let Some(condition) = &rule.condition else { continue };
+        let at = all.iter().position(|(known, _)| known == condition).unwrap_or_else(|| {
+            all.push((Arc::clone(condition), BTreeSet::new()));
+            all.len() - 1
+        });
+        all[at].1.extend(object_of(origin).map(str::to_owned));
+    }
+    all
+}
+
+/// The same in words, and which of them hold.
+pub fn condition_rows(all: &[Conditional], peer: &PeerSnapshot) -> Vec<(String, String)> {
+    let row = |(condition, objects): &Conditional| {
+        let held = peer.conditions.iter().find(|(known, _)| known == condition);
+        let state = match held {
+            Some((_, true)) => ": holds",
+            Some((_, false)) => ": does not hold, its export rules are passed over",
+            None => "",
+        };
+        let objects = objects.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let value = format!("{objects} {}{state}", condition_text(condition));
+        ("export condition".to_owned(), value)
+    };
+    all.iter().map(row).collect()
+}
+
+fn condition_text(condition: &Condition) -> String {
+    let list = |word: &str, prefixes: &BTreeSet<Prefix>| {
+        let prefixes: Vec<String> = prefixes.iter().map(Prefix::to_string).collect();
+        (!prefixes.is_empty()).then(|| format!("{word} {}", prefixes.join(" or ")))
+    };
+    let Condition { any_of, none_of } = condition;
+    let parts = [list("while", any_of), list("unless", none_of)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn where_text(config: &PeerConfig) -> String {
@@ -196,13 +241,33 @@ fn filter_text(filter: &Filter, origins: &[String]) -> String {
         Otherwise::AcceptOwn => "our own routes pass",
         Otherwise::Reject => "nothing passes",
     };
-    let mut objects: Vec<&str> = origins
-        .iter()
-        .filter_map(|origin| origin.rsplit_once(' ').map(|(object, _)| object))
-        .collect();
+    let mut objects: Vec<&str> = origins.iter().filter_map(|origin| object_of(origin)).collect();
     objects.dedup();
     match filter.rules.len() {
         0 => otherwise.to_owned(),
         rules => format!("{rules} rules ({}), else {otherwise}", objects.join(", ")),
+    }
+}
+
+/// The object that a rule is from.
+fn object_of(origin: &str) -> Option<&str> {
+    origin.rsplit_once(' ').map(|(object, _)| object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_named_with_both_halves() {
+        let set = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let text = |any_of: &[&str], none_of: &[&str]| {
+            condition_text(&Condition { any_of: set(any_of), none_of: set(none_of) })
+        };
+        assert_eq!(text(&["0.0.0.0/0"], &[]), "while 0.0.0.0/0");
+        assert_eq!(
+            text(&["::/0", "0.0.0.0/0"], &["192.0.2.0/24"]),
+            "while 0.0.0.0/0 or ::/0, unless 192.0.2.0/24"
+        );
     }
 }

@@ -5,6 +5,7 @@
 mod add_path;
 mod as_rules;
 mod clos;
+mod conditions;
 mod confederation;
 mod exchange;
 mod fabric;
@@ -44,6 +45,7 @@ pub(super) const LONG_LIVED: &[Test] = long_lived::TESTS;
 pub(super) const AS_RULES: &[Test] = as_rules::TESTS;
 pub(super) const LIMITS: &[Test] = limits::TESTS;
 pub(super) const CLOS: &[Test] = clos::TESTS;
+pub(super) const CONDITIONS: &[Test] = conditions::TESTS;
 pub(super) const CONFEDERATION: &[Test] = confederation::TESTS;
 pub(super) const ROLES: &[Test] = roles::TESTS;
 pub(super) const TERMS: &[Test] = terms::TESTS;
