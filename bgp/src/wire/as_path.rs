@@ -1,6 +1,6 @@
 //! AS_PATH: checking it, reading it, and moving it between two and four octets (RFC 6793).
 //!
-//! A path that passed [`facts`] holds AS_SEQUENCE segments, and from within our confederation
+//! A path that passed `facts` holds AS_SEQUENCE segments, and from within our confederation
 //! AS_CONFED_SEQUENCE segments (RFC 5065): sets of both kinds are refused by RFC 9774. So it reads as
 //! one flat list of AS numbers, and another of those that count for nothing.
 
@@ -190,7 +190,7 @@ pub(super) fn facts(value: &[u8], codec: &Codec) -> Result<PathFacts, AttributeE
     Ok(facts)
 }
 
-/// Checks an AS4_PATH (RFC 6793 §6). Confederation segments in it are skipped by [`merge`].
+/// Checks an AS4_PATH (RFC 6793 §6). Confederation segments in it are skipped by `merge`.
 pub(super) fn check_as4_path(value: &[u8]) -> Result<(), AttributeError> {
     if value.is_empty() {
         return Err(AttributeError::Length { code: code::AS4_PATH, len: 0 });
@@ -217,7 +217,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// How many octets [`Self::put`] appends.
+    /// How many octets `put` appends.
     pub(super) fn octets(&self, width: AsnWidth) -> usize {
         let of = |asns: &[u32]| asns.len() * width.octets() + 2 * asns.len().div_ceil(SEGMENT_MAX);
         of(&self.confederation) + of(&self.sequence)
