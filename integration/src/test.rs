@@ -63,6 +63,7 @@ fn workspace_checks(progress: &Progress, tally: &mut Tally) -> Result<()> {
     } else {
         tally.skipped.push("cargo clippy: this toolchain has no clippy".to_owned());
     }
+    check(progress, tally, "cargo doc --quiet --workspace --no-deps --lib --locked")?;
     let deny = setup::cargo_deny(progress)?;
     check(
         progress,

@@ -1,7 +1,7 @@
 //! Where the picture of the cluster comes from: a Kubernetes API server, or a directory of Kubernetes YAML.
 //!
 //! Both give the same [`Event`]s. Nothing here decides anything: an object that can be read is handed on, one that
-//! cannot becomes a [`Problem`](crate::problem::Problem).
+//! cannot becomes a [`Problem`].
 
 pub mod calico;
 pub mod directory;

@@ -1,5 +1,5 @@
 //! Whom the speaker talks to: Calico's BGPConfiguration, BGPPeer and BGPFilter, and the nodes, as a
-//! [`Config`](ocicat_bgp::Config).
+//! [`Config`].
 //!
 //! Field names and meaning are Calico's: what a configured peer tells us is accepted, it hears of our own prefixes alone,
 //! and filters change both. What is configured and cannot be honoured is a problem, never silence.
