@@ -25,6 +25,7 @@ pub(crate) mod reach;
 pub(crate) mod slab;
 pub(crate) mod sweep;
 pub(crate) mod validation;
+mod walk;
 pub(crate) mod watch;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -7,6 +7,7 @@ use super::attribute::Block;
 use super::path::{LOCAL, PathId};
 use super::prefix::PrefixId;
 use super::sweep::Progress;
+use super::walk::PrefixWalk;
 use super::{Neighbor, Rib, import};
 use crate::rpki::{Affected, News, Validity, Vrps};
 use crate::speaker::OriginValidation;
@@ -76,9 +77,7 @@ impl Rib {
 #[derive(Debug)]
 pub(crate) struct Revalidation {
     cause: Cause,
-    families: Vec<Family>,
-    /// The next row of the last family.
-    at: u32,
+    walk: PrefixWalk,
 }
 
 /// What there is to be judged again.
@@ -105,24 +104,16 @@ impl Revalidation {
                 Cause::Replaced { cache, before }
             }
         };
-        (!families.is_empty()).then_some(Self { cause, families, at: 0 })
+        let walk = PrefixWalk::through(families.into_iter().collect());
+        (!walk.is_over()).then_some(Self { cause, walk })
     }
 
     /// Does a slice.
     pub(crate) fn advance(&mut self, rib: &mut Rib) -> Progress {
-        let Some(family) = self.families.last() else { return Progress::Done };
-        let slice: Vec<PrefixId> = rib.prefixes.ids(*family, self.at).take(SLICE).collect();
-        match slice.last() {
-            Some(last) if slice.len() == SLICE => self.at = last.row() + 1,
-            Some(_) | None => {
-                self.families.pop();
-                self.at = 0;
-            }
-        }
-        for prefix in slice {
+        for prefix in self.walk.slice(rib, SLICE) {
             self.cause.revalidate(rib, prefix);
         }
-        if self.families.is_empty() { Progress::Done } else { Progress::More }
+        if self.walk.is_over() { Progress::Done } else { Progress::More }
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::rib::Rib;
 use crate::rib::export::Policy;
 use crate::rib::prefix::PrefixId;
+use crate::rib::walk::PrefixWalk;
 use crate::wire::FamilySet;
 
 /// Prefixes in one slice; some milliseconds for the filter.
@@ -17,10 +18,7 @@ const SLICE: usize = if cfg!(test) { 3 } else { 8192 };
 pub(super) struct Conditions {
     /// By the number of the condition.
     holding: Vec<bool>,
-    /// Families that are still to be walked through.
-    walk: FamilySet,
-    /// The next row of the first of them.
-    at: u32,
+    walk: PrefixWalk,
 }
 
 impl Conditions {
@@ -47,8 +45,7 @@ impl Conditions {
             let holds = each.condition.holds(rib);
             if holds != std::mem::replace(held, holds) {
                 let concerned = each.families.intersection(policy.codec.families);
-                concerned.iter().for_each(|family| self.walk.insert(family));
-                self.at = 0;
+                self.walk.begin_again(concerned);
                 changed = true;
             }
         }
@@ -56,27 +53,18 @@ impl Conditions {
     }
 
     pub(super) fn is_walking(&self) -> bool {
-        !self.walk.is_empty()
+        !self.walk.is_over()
     }
 
     /// The next prefixes to be looked at again.
     pub(super) fn slice(&mut self, rib: &Rib) -> Vec<PrefixId> {
-        let Some(family) = self.walk.iter().next() else { return Vec::new() };
-        let slice: Vec<PrefixId> = rib.prefixes.ids(family, self.at).take(SLICE).collect();
-        match slice.last() {
-            Some(last) if slice.len() == SLICE => self.at = last.row() + 1,
-            Some(_) | None => {
-                self.walk.remove(family);
-                self.at = 0;
-            }
-        }
-        slice
+        self.walk.slice(rib, SLICE)
     }
 
     /// Families of which the group will say more without any change of the table, as long as
     /// `deferred` ones are to come.
     pub(super) fn unsettled(&self, policy: &Policy, deferred: FamilySet) -> FamilySet {
-        let mut unsettled = self.walk;
+        let mut unsettled = self.walk.families();
         let all = policy.filter.conditions().iter();
         for open in all.filter(|each| each.condition.is_open(deferred)) {
             open.families.iter().for_each(|family| unsettled.insert(family));
