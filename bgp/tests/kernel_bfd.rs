@@ -166,11 +166,18 @@ fn every_kind_of_session_comes_up_sees_the_link_go_and_comes_back() {
         [&near, &far].into_iter().for_each(|machine| machine.all(Some(Why::Expired)));
         address(1);
         [&near, &far].into_iter().for_each(|machine| machine.all(None));
-        assert!(near.look().iter().all(|session| session.flaps == 1 && session.error.is_none()));
+        assert!(
+            near.look()
+                .iter()
+                .all(|session| session.failures.total() == 1 && session.error.is_none())
+        );
 
         near.bfd.stop();
         far.all(Some(Why::PeerAdminDown));
-        assert!(far.look().iter().all(|session| session.flaps == 1), "which is no failure");
+        assert!(
+            far.look().iter().all(|session| session.failures.total() == 1),
+            "which is no failure"
+        );
     });
 }
 

@@ -368,8 +368,9 @@ impl BfdMetrics {
             ),
             down: make.counters(
                 "ocicat_bfd_session_down_total",
-                "How often the path failed while the BFD session was up.",
-                &["peer"],
+                "How often the path failed while the BFD session was up, by who noticed: we, by \
+                 silence for the detection time, or the peer, which said so.",
+                &["peer", "noticed"],
             ),
             packets: make.counters(
                 "ocicat_bfd_packets_total",
@@ -393,7 +394,10 @@ impl BfdMetrics {
             let name = session.name.as_str();
             let up = session.state == BfdState::Up;
             self.up.with_label_values(&[name]).set(i64::from(up));
-            self.down.with_label_values(&[name]).inc_by(session.flaps);
+            let failures = session.failures;
+            for (noticed, count) in [("here", failures.expired), ("peer", failures.peer_down)] {
+                self.down.with_label_values(&[name, noticed]).inc_by(count);
+            }
             let gap = u64::try_from(session.longest_gap.as_micros()).unwrap_or(u64::MAX);
             self.gap.with_label_values(&[name]).set(signed(gap));
             for (kind, count) in [

@@ -341,7 +341,7 @@ fn look(session: &Session, now: Instant) -> SessionSnapshot {
         multiplier: config.timing.multiplier.get(),
         remote_multiplier: remote.multiplier,
         fate: remote.fate,
-        flaps: session.flaps,
+        failures: session.failures,
         last_down: down.map(|down| (down.why, now.duration_since(down.at))),
         sent: session.sent,
         received: session.received,

@@ -59,4 +59,4 @@ pub use packet::{
     Diagnostic, Discriminator, Fate, Handshake, Malformed, PACKET_LEN, Packet, State,
     reencode_is_stable,
 };
-pub use snapshot::{Event, LastDown, SessionSnapshot, Why};
+pub use snapshot::{Event, Failures, LastDown, SessionSnapshot, Why};

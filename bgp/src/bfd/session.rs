@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::config::{Role, SessionConfig, SessionName, Timing};
 use super::packet::{Diagnostic, Discriminator, Fate, Handshake, Packet, State};
-use super::snapshot::{LastDown, Why};
+use super::snapshot::{Failures, LastDown, Why};
 use super::state::{Event, step};
 use crate::session::timer::Jitter;
 
@@ -96,7 +96,7 @@ pub(super) struct Session {
     pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) discarded: u64,
-    pub(super) flaps: u64,
+    pub(super) failures: Failures,
     pub(super) last_down: Option<LastDown>,
     pub(super) longest_gap: Duration,
 }
@@ -129,7 +129,7 @@ impl Session {
             sent: 0,
             received: 0,
             discarded: 0,
-            flaps: 0,
+            failures: Failures::default(),
             last_down: None,
             longest_gap: Duration::ZERO,
         };
@@ -291,7 +291,7 @@ impl Session {
             self.poll = Poll::Running;
             act(Action::Up);
         } else if old == State::Up {
-            self.flaps += u64::from(why.is_failure());
+            self.failures.count(why);
             self.last_down = Some(LastDown { why, at: now });
             act(Action::Down(why));
         }

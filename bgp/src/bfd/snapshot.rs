@@ -32,6 +32,32 @@ impl Why {
     }
 }
 
+/// How often the path of a session failed while it was Up, by who noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// We: nothing was heard for the detection time.
+    pub expired: u64,
+    /// The peer, which said so. Also one that has begun its session anew, as routers do that make
+    /// it together with a BGP session.
+    pub peer_down: u64,
+}
+
+impl Failures {
+    pub(super) const fn count(&mut self, why: Why) {
+        match why {
+            Why::Expired => self.expired += 1,
+            Why::PeerDown(_) => self.peer_down += 1,
+            // No failure ([`Why::is_failure`]).
+            Why::PeerAdminDown | Why::Disabled => {}
+        }
+    }
+
+    /// All of them.
+    pub const fn total(self) -> u64 {
+        self.expired + self.peer_down
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -113,7 +139,7 @@ pub struct SessionSnapshot {
     /// The peer's C bit.
     pub fate: Fate,
     /// How often the path failed while the session was Up.
-    pub flaps: u64,
+    pub failures: Failures,
     /// The last time that the session left Up: why, and how long ago.
     pub last_down: Option<(Why, Duration)>,
     /// Packets sent.

@@ -26,7 +26,7 @@ pub(super) fn row(session: &SessionSnapshot) -> BfdRow {
         multiplier: session.multiplier,
         remote_multiplier: session.remote_multiplier,
         control_plane_independent: session.fate == Fate::Independent,
-        flaps: session.flaps,
+        flaps: session.failures.total(),
         last_down: session.last_down.map(|(why, _)| why.to_string()),
         last_down_seconds: session.last_down.map(|(_, ago)| ago.as_secs()),
         longest_gap_microseconds: microseconds(session.longest_gap),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::link::{Link, ms, timing};
-use crate::bfd::{Diagnostic, Event, Handshake, Role, State, Why};
+use crate::bfd::{Diagnostic, Event, Failures, Handshake, Role, State, Why};
 
 fn up(timings: [crate::bfd::Timing; 2]) -> Link {
     let mut link = Link::new(1, timings);
@@ -75,7 +75,8 @@ fn a_dead_path_is_seen_within_the_detection_time_and_no_sooner() {
         assert!(*at - cut <= ms(151) && *at - cut > ms(99), "{:?}", *at - cut);
         let session = link.look(end);
         assert_eq!((session.state, session.remote_discriminator), (State::Down, None));
-        assert_eq!((session.diagnostic, session.flaps), (Diagnostic::TIME_EXPIRED, 1));
+        let failures = Failures { expired: 1, peer_down: 0 };
+        assert_eq!((session.diagnostic, session.failures), (Diagnostic::TIME_EXPIRED, failures));
     }
     link.loss = [0, 0];
     link.run(ms(3000));
@@ -98,6 +99,7 @@ fn a_restarted_peer_is_noticed_at_once_and_comes_up_under_another_name() {
     link.restart(1);
     link.run(ms(2));
     assert_eq!(link.downs(0), [Why::PeerDown(Diagnostic::NONE)]);
+    assert_eq!(link.look(0).failures, Failures { expired: 0, peer_down: 1 });
     link.run(ms(3000));
     assert!(link.is_up(0) && link.is_up(1));
     assert_ne!(link.look(1).local_discriminator, before);
@@ -113,7 +115,7 @@ fn a_planned_end_is_no_failure_even_if_two_of_its_packets_are_lost() {
         link.shut_down(1);
         link.run(ms(1000));
         assert_eq!(link.downs(0), [Why::PeerAdminDown]);
-        assert_eq!(link.look(0).flaps, 0);
+        assert_eq!(link.look(0).failures.total(), 0);
         let last_words = &link.sent[1][first..];
         let says = last_words.iter().filter(|(_, packet)| packet.state == State::AdminDown);
         assert_eq!((says.count(), last_words.len()), (3, 3));
