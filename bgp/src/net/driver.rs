@@ -17,7 +17,7 @@ use super::command::{Command, Goodbye};
 use super::connection::{Connection, Read, Write};
 use super::discovery::Discovery;
 use super::event::{Event, EventQueue};
-use super::listen::{self, Listeners, Outcome};
+use super::listen::{Listeners, Outcome};
 use super::refused::RefusedConnections;
 use super::signal::{Ready, Signal};
 use super::socket;
@@ -88,8 +88,7 @@ impl Driver {
         let (bell, signals) = mpsc::unbounded_channel();
         let speaker = Speaker::new(Config::clone(&config), seed, now());
         let mut listeners = Listeners::default();
-        listeners.set_mss(listen::mss(&config));
-        listeners.configure(&listen::wanted(&config), &speaker.keys(), now());
+        listeners.follow(&config, &speaker.keys(), now());
         Self {
             speaker,
             config,
@@ -189,8 +188,7 @@ impl Driver {
 
     /// Peers, or their addresses, have changed: who has to sign, and whom BFD watches.
     fn follow_hosts(&mut self) {
-        self.listeners.set_mss(listen::mss(&self.config));
-        self.listeners.configure(&listen::wanted(&self.config), &self.speaker.keys(), now());
+        self.listeners.follow(&self.config, &self.speaker.keys(), now());
         self.open_listeners();
         self.watch.configure(&self.speaker);
     }

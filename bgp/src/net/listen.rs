@@ -26,14 +26,14 @@ pub(super) struct Listeners {
 }
 
 /// The addresses that a configuration asks for.
-pub(super) fn wanted(config: &Config) -> Vec<(SocketAddr, Presence)> {
+fn wanted(config: &Config) -> Vec<(SocketAddr, Presence)> {
     let needed = config.listen.iter().map(|address| (*address, Presence::Needed));
     needed.chain(config.listen_ahead.iter().map(|address| (*address, Presence::Ahead))).collect()
 }
 
 /// The largest segment of connections that peers make. Who connects is known only when the sizes have been
 /// agreed on, so the smallest of all peers holds for each.
-pub(super) fn mss(config: &Config) -> Option<NonZeroU16> {
+fn mss(config: &Config) -> Option<NonZeroU16> {
     let ranges = config.ranges.values().map(|range| &range.template);
     config.peers.values().chain(ranges).filter_map(|peer| peer.tcp_mss).min()
 }
@@ -61,14 +61,15 @@ pub(super) enum Outcome {
 pub(super) type Report = (SocketAddr, Outcome);
 
 impl Listeners {
+    /// Follows the configuration: where to listen, who signs, and how large a segment may be.
+    pub(super) fn follow(&mut self, config: &Config, keys: &Keys, now: Instant) {
+        self.set_mss(mss(config));
+        self.configure(&wanted(config), keys, now);
+    }
+
     /// Follows what is wanted. An address that stays keeps its socket, unless keys changed: who
     /// connected under the old ones and waits to be accepted must not get in.
-    pub(super) fn configure(
-        &mut self,
-        wanted: &[(SocketAddr, Presence)],
-        keys: &Keys,
-        now: Instant,
-    ) {
+    fn configure(&mut self, wanted: &[(SocketAddr, Presence)], keys: &Keys, now: Instant) {
         self.by_address.retain(|address, listener| {
             let (presence, stale) = match listener {
                 Listener::Open { keys: set, presence, .. } => {
@@ -85,7 +86,7 @@ impl Listeners {
     }
 
     /// Bounds the segments of connections to come.
-    pub(super) fn set_mss(&mut self, mss: Option<NonZeroU16>) {
+    fn set_mss(&mut self, mss: Option<NonZeroU16>) {
         if self.mss == mss {
             return;
         }

@@ -189,12 +189,8 @@ pub(super) fn of_peer(
             knobs.add(name, read, text)
         } else if let Some(read) = find(WHOM, name) {
             read(text, &mut whom)
-        } else if find(OF_SPEAKER, name).is_some() {
-            Err(format!("{text:?} is for a BGPConfiguration, not for one peer"))
-        } else if find(OF_FILTER, name).is_some() {
-            Err(format!("{text:?} is for a BGPFilter"))
         } else {
-            Err(unknown(text))
+            Err(misplaced(name, text))
         };
         problems.extend(outcome.err().map(|message| problem(key, name, message)));
     }
@@ -213,12 +209,8 @@ pub(super) fn of_configuration(
             peers.add(name, read, text)
         } else if let Some(read) = find(OF_SPEAKER, name) {
             read(text, speaker)
-        } else if find(WHOM, name).is_some() {
-            Err(format!("{text:?} is for a BGPPeer, not for all of them"))
-        } else if find(OF_FILTER, name).is_some() {
-            Err(format!("{text:?} is for a BGPFilter"))
         } else {
-            Err(unknown(text))
+            Err(misplaced(name, text))
         };
         problems.extend(outcome.err().map(|message| problem(key, name, message)));
     }
@@ -234,7 +226,7 @@ pub(super) fn of_filter(
     let mut readable = Ok(());
     for (name, text) in given {
         let Some(read) = find(OF_FILTER, name) else {
-            problems.push(problem(key, name, unknown(text)));
+            problems.push(problem(key, name, misplaced(name, text)));
             continue;
         };
         if let Err(message) = read(text, &mut condition) {
@@ -259,8 +251,20 @@ fn problem(key: &Key, name: &str, message: String) -> Problem {
     )
 }
 
-fn unknown(text: &str) -> String {
-    format!("no such annotation is known (its value is {text:?})")
+/// What is wrong with an annotation that is not for the kind of object that it stands on.
+fn misplaced(name: &str, text: &str) -> String {
+    let place = if find(OF_PEER, name).is_some() {
+        "a BGPPeer or a BGPConfiguration"
+    } else if find(WHOM, name).is_some() {
+        "a BGPPeer"
+    } else if find(OF_SPEAKER, name).is_some() {
+        "a BGPConfiguration"
+    } else if find(OF_FILTER, name).is_some() {
+        "a BGPFilter"
+    } else {
+        return format!("no such annotation is known (its value is {text:?})");
+    };
+    format!("{text:?} is for {place}")
 }
 
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {

@@ -6,17 +6,19 @@ use std::time::Duration;
 use super::*;
 use crate::speaker::Start;
 
+/// A network of the node's own, and the rule that lets it be told under a condition.
+fn told_if(config: &mut Config, number: usize, condition: Option<Arc<Condition>>) -> Rule {
+    config.originated.insert(own(number), Originated::default());
+    Rule { condition, ..exactly(own(number), Action::Accept(Vec::new())) }
+}
+
 /// A peer that is told everything again has a group of its own for a while, which goes on with the walk of
 /// the group that it left, and does not return before both have come to the end.
 #[test]
 fn a_peer_in_a_group_of_its_own_is_told_what_the_others_are() {
     let mut configs = star();
-    let mut rules = Vec::new();
-    for number in 100..140 {
-        configs[UPSTREAM].originated.insert(own(number), Originated::default());
-        let accept = exactly(own(number), Action::Accept(Vec::new()));
-        rules.push(Rule { condition: condition(&[DEFAULT], &[]), ..accept });
-    }
+    let rule = |number| told_if(&mut configs[UPSTREAM], number, condition(&[DEFAULT], &[]));
+    let rules = (100..140).map(rule).collect();
     let filter = Filter { rules, otherwise: Otherwise::AcceptOwn };
     READERS.into_iter().for_each(|reader| exports(&mut configs, reader, filter.clone()));
     let mut sim = network(1, configs);
@@ -110,12 +112,8 @@ fn run_until(sim: &mut Simulation, node: usize, peer: usize, goal: State) {
 #[test]
 fn the_end_of_rib_comes_after_what_a_condition_lets_be_told() {
     let mut configs = star();
-    let mut rules = Vec::new();
-    for number in 100..120 {
-        configs[NODE].originated.insert(own(number), Originated::default());
-        let accept = exactly(own(number), Action::Accept(Vec::new()));
-        rules.push(Rule { condition: condition(&[], &[DEFAULT]), ..accept });
-    }
+    let rule = |number| told_if(&mut configs[NODE], number, condition(&[], &[DEFAULT]));
+    let rules = (100..120).map(rule).collect();
     exports(&mut configs, READERS[0], Filter { rules, otherwise: Otherwise::Reject });
     let mut sim = network(1, configs.clone());
     sim.restart(NODE, configs[NODE].clone(), Start::Restarting);
@@ -159,12 +157,8 @@ fn a_restart_withdraws_nothing_that_will_be_told_again() {
         }
         let conditions =
             [condition(&[there], &[]), condition(&[], &[absent]), condition(&[], &[there])];
-        let mut rules = Vec::new();
-        for (number, condition) in (100..).zip(conditions) {
-            configs[NODE].originated.insert(own(number), Originated::default());
-            let accept = exactly(own(number), Action::Accept(Vec::new()));
-            rules.push(Rule { condition, ..accept });
-        }
+        let rules = (100..).zip(conditions);
+        let rules = rules.map(|(number, held)| told_if(&mut configs[NODE], number, held)).collect();
         exports(&mut configs, READERS[0], Filter { rules, otherwise: Otherwise::Reject });
         let mut sim = network(1, configs.clone());
         let told = |sim: &Simulation| {

@@ -88,8 +88,10 @@ fn a_condition_that_cannot_be_read_closes_the_export_rules() {
 }
 
 #[test]
-fn an_annotation_that_a_filter_does_not_know_is_ignored_and_so_is_a_condition_elsewhere() {
-    let mut objects = objects(json!({"bgp.ocicat.io/hold-time": "9s", "other.io/x": "y"}));
+fn an_annotation_that_is_not_for_a_filter_is_ignored_and_so_is_a_condition_elsewhere() {
+    let mut objects = objects(
+        json!({"bgp.ocicat.io/hold-time": "9s", "bgp.ocicat.io/nonsense": "1", "other.io/x": "y"}),
+    );
     let peer = objects.last_mut().unwrap();
     peer["metadata"]["annotations"] = json!({"bgp.ocicat.io/export-while": "0.0.0.0/0"});
     let (peer, _, problems) = tor(&objects);
@@ -97,7 +99,8 @@ fn an_annotation_that_a_filter_does_not_know_is_ignored_and_so_is_a_condition_el
         problems,
         [
             "BGPPeer tor: metadata.annotations[bgp.ocicat.io/export-while]: \"0.0.0.0/0\" is for a BGPFilter; ignored",
-            "BGPFilter f: metadata.annotations[bgp.ocicat.io/hold-time]: no such annotation is known (its value is \"9s\"); ignored",
+            "BGPFilter f: metadata.annotations[bgp.ocicat.io/hold-time]: \"9s\" is for a BGPPeer or a BGPConfiguration; ignored",
+            "BGPFilter f: metadata.annotations[bgp.ocicat.io/nonsense]: no such annotation is known (its value is \"1\"); ignored",
         ]
     );
     assert!(peer.export.rules.iter().all(|rule| rule.condition.is_none()));
