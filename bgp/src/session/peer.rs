@@ -14,7 +14,7 @@ use crate::rib::path::PeerIndex;
 use crate::speaker::{
     Admin, Dial, DownReason, MessageCounts, Password, PeerConfig, PeerName, RemoteAs, Signing,
 };
-use crate::wire::{self, FamilySet, MessageKind, Refresh, RouteRefresh};
+use crate::wire::{self, Family, FamilySet, MessageKind, Refresh, RouteRefresh};
 
 /// One of the two lines of a peer (RFC 4271 §8.2.1).
 #[derive(Debug)]
@@ -65,8 +65,9 @@ pub(crate) struct Peer {
     pub(crate) long_lived: [Duration; 2],
     /// Families of which the peer is telling all its routes again (RFC 7313 §4).
     pub(crate) refreshing: FamilySet,
-    /// Families that the peer asked to be told again, before or after the first telling is over.
+    /// Families that the peer asked to be told again, and that is to begin.
     pub(crate) refresh_wanted: FamilySet,
+    /// Families that it is being told again.
     pub(crate) refresh_due: FamilySet,
     /// Families with more paths than the peer should send, of which was warned.
     pub(crate) over_limit: FamilySet,
@@ -242,19 +243,17 @@ impl Peer {
         Some(bytes.into())
     }
 
-    /// Whether we owe the peer the end of an answer to its route refresh.
+    /// Whether we owe the peer the rest of an answer to its route refresh.
     pub(crate) fn owes_end_of_refresh(&self) -> bool {
         !self.refresh_due.is_empty()
     }
 
-    /// RFC 7313 §4: the end of one answer, once it is known that all routes were told.
-    pub(crate) fn end_of_refresh(&mut self) -> Option<Bytes> {
-        let family = self.refresh_due.iter().next()?;
-        self.refresh_due.remove(family);
+    /// RFC 7313 §4: the end of the answer for one family, once it is known that all routes were told.
+    pub(crate) fn end_of_refresh(&mut self, family: Family) -> Bytes {
         self.sent.add(MessageKind::RouteRefresh, 1);
         let mut bytes = Vec::new();
         RouteRefresh { family: family.into(), refresh: Refresh::EndOfRoutes }.emit(&mut bytes);
-        Some(bytes.into())
+        bytes.into()
     }
 
     /// Exchanges the two lines, so that the answering one is free for a new connection.

@@ -18,7 +18,7 @@ use crate::session::Peer;
 use crate::session::collision::Direction;
 use crate::session::negotiate::Terms;
 use crate::wire::iana::capability;
-use crate::wire::{Community, Family, Origin, Prefix};
+use crate::wire::{AsnWidth, Community, Family, Origin, Prefix};
 
 /// Paths of a peer in one family: heard, eligible, stale.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,9 +66,14 @@ impl Speaker {
         family: Family,
     ) -> Vec<(Prefix, AttributeSnapshot)> {
         let Some(index) = self.names.get(peer) else { return Vec::new() };
+        let terms = self.peers.get(index).and_then(|peer| peer.terms());
+        let width = terms.map_or(AsnWidth::Four, |terms| terms.codec.asn_width);
         let told = self.groups.advertised(*index, family);
         told.map(|(id, attr)| {
-            (self.rib.prefixes.prefix(id), attributes(self.rib.attributes.get(attr)))
+            let block = self.rib.attributes.get(attr);
+            let as_path = block.attributes().as_path().in_width(width).to_string();
+            let prefix = self.rib.prefixes.prefix(id);
+            (prefix, AttributeSnapshot { as_path, ..attributes(block) })
         })
         .collect()
     }

@@ -283,23 +283,34 @@ impl Speaker {
             state.sent.add(kind, 1);
             return Some(bytes);
         }
-        if state.established() == Some(direction) {
-            if let Some(chunk) = self.groups.pull(&mut self.rib, peer) {
-                state.sent.add(MessageKind::Update, chunk.messages.into());
+        if state.established() == Some(direction)
+            && let Some(bytes) = self.tell(peer)
+        {
+            return Some(bytes);
+        }
+        self.peers.get_mut(&peer)?.announced_output[direction as usize] = false;
+        None
+    }
+
+    /// The next of the routes for a peer with a session, or the mark at their end.
+    fn tell(&mut self, index: PeerIndex) -> Option<Bytes> {
+        loop {
+            let peer = self.peers.get_mut(&index)?;
+            if let Some(chunk) = self.groups.pull(&mut self.rib, index) {
+                peer.sent.add(MessageKind::Update, chunk.messages.into());
                 return Some(chunk.bytes);
             }
-            let unsettled = self.groups.unsettled(peer, self.rib.deferred);
-            if let Some(bytes) = state.end_of_rib(unsettled) {
-                self.begin_refresh(peer);
+            let unsettled = self.groups.unsettled(index, self.rib.deferred);
+            if let Some(bytes) = peer.end_of_rib(unsettled) {
+                self.begin_refresh(index);
                 self.stations.stir();
                 return Some(bytes);
             }
-            if let Some(bytes) = state.end_of_refresh() {
-                return Some(bytes);
+            let end = self.finish_refresh(index)?;
+            if end.is_some() {
+                return end;
             }
         }
-        state.announced_output[direction as usize] = false;
-        None
     }
 
     /// What follows from everything that was done.

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::{PeerName, PeerRestart, Place, Speaker, State, Timer};
 use crate::rib::path::PeerIndex;
 use crate::session::Peer;
@@ -101,24 +103,36 @@ impl Speaker {
     }
 
     /// Begins to tell a peer what it asked for, except for families of which it has not been told
-    /// everything once (RFC 7313 §4).
+    /// everything once (RFC 7313 §4), or is being told again: whoever asks a thousand times before it
+    /// has read an answer gets one more.
     pub(super) fn begin_refresh(&mut self, index: PeerIndex) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
-        let untold = peer.end_of_rib_due;
-        let wanted = peer.refresh_wanted.iter().filter(|family| !untold.contains(*family));
-        let families: FamilySet = wanted.collect();
+        let (untold, under_way) = (peer.end_of_rib_due, peer.refresh_due);
+        let ready = |family: &Family| !untold.contains(*family) && !under_way.contains(*family);
+        let families: FamilySet = peer.refresh_wanted.iter().filter(ready).collect();
         if families.is_empty() {
             return;
         }
-        families.iter().for_each(|family| peer.refresh_wanted.remove(family));
-        let terms = peer.terms();
-        if terms.is_some_and(|terms| terms.has(capability::ENHANCED_ROUTE_REFRESH)) {
-            for family in families.iter() {
+        let marks = marks(peer);
+        for family in families.iter() {
+            peer.refresh_wanted.remove(family);
+            peer.refresh_due.insert(family);
+            if marks {
                 say(peer, family, Refresh::BeginOfRoutes);
-                peer.refresh_due.insert(family);
             }
         }
         self.groups.refresh(&mut self.rib, index, families);
+    }
+
+    /// Ends an answer of which everything was told, and says so to who wants to know; `None`: there is
+    /// none. What was asked meanwhile begins.
+    pub(super) fn finish_refresh(&mut self, index: PeerIndex) -> Option<Option<Bytes>> {
+        let peer = self.peers.get_mut(&index)?;
+        let family = peer.refresh_due.iter().next()?;
+        peer.refresh_due.remove(family);
+        let end = marks(peer).then(|| peer.end_of_refresh(family));
+        self.begin_refresh(index);
+        Some(end)
     }
 
     /// What the peer told before counts as stale from here on, until it tells it again.
@@ -149,6 +163,11 @@ impl Speaker {
         }
         self.sweep(index, told);
     }
+}
+
+/// Whether the beginning and the end of an answer are marked (RFC 7313).
+fn marks(peer: &Peer) -> bool {
+    peer.terms().is_some_and(|terms| terms.has(capability::ENHANCED_ROUTE_REFRESH))
 }
 
 fn say(peer: &mut Peer, family: Family, refresh: Refresh) {

@@ -66,16 +66,32 @@ impl<'a> AsPath<'a> {
     pub fn origin(self) -> Option<u32> {
         self.segments().last().filter(Segment::counts)?.asns(AsnWidth::Four).last()
     }
+
+    /// The same octets as text where each number takes so many (RFC 6793 §4.2.2: a peer without
+    /// four-octet numbers is told paths of two-octet ones).
+    pub(crate) fn in_width(self, width: AsnWidth) -> impl fmt::Display + use<'a> {
+        InWidth(self, width)
+    }
 }
 
 impl fmt::Display for AsPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.in_width(AsnWidth::Four).fmt(f)
+    }
+}
+
+/// A path in the form in which a peer is told it.
+struct InWidth<'a>(AsPath<'a>, AsnWidth);
+
+impl fmt::Display for InWidth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(AsPath(octets), width) = *self;
         let mut gap = "";
-        for segment in self.segments() {
+        for segment in segments(octets, width).map_while(Result::ok) {
             let (open, close) = if segment.counts() { ("", "") } else { ("(", ")") };
             f.write_str(gap)?;
             f.write_str(open)?;
-            for (n, asn) in segment.asns(AsnWidth::Four).enumerate() {
+            for (n, asn) in segment.asns(width).enumerate() {
                 let gap = if n == 0 { "" } else { " " };
                 write!(f, "{gap}{asn}")?;
             }
@@ -335,6 +351,13 @@ mod tests {
         long.extend(four(&[70000]));
         assert_eq!(check_as4_path(&long), Ok(()));
         assert_eq!(merge(&two(&[10, TRANS]), Some(&long)).sequence, [10, 70000]);
+    }
+
+    #[test]
+    fn a_path_reads_the_same_in_either_width() {
+        let (old, new) = (two(&[65001, TRANS]), four(&[65001, TRANS.into()]));
+        assert_eq!(AsPath::new(&old).in_width(AsnWidth::Two).to_string(), "65001 23456");
+        assert_eq!(AsPath::new(&new).to_string(), "65001 23456");
     }
 
     #[test]

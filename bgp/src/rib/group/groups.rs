@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::conditions::Conditions;
 use super::ring::Chunk;
-use super::{AGAIN, Group, Role};
+use super::{Group, Role};
 use crate::rib::Rib;
 use crate::rib::attribute::AttrId;
-use crate::rib::export::{Advert, Policy};
+use crate::rib::export::Policy;
 use crate::rib::path::PeerIndex;
 use crate::rib::prefix::PrefixId;
 use crate::wire::{Family, FamilySet};
@@ -136,17 +136,10 @@ impl Groups {
     pub(crate) fn refresh(&mut self, rib: &mut Rib, peer: PeerIndex, families: FamilySet) {
         let Some(mut group) = self.take_out(rib, peer) else { return };
         for family in families.iter() {
-            let told: Vec<_> = group.told.iter(family).collect();
-            for (prefix, advert) in told {
-                if advert.attr.0 != AGAIN {
-                    rib.attributes.release(advert.attr);
-                }
-                group.told.set(prefix, Some(Advert { attr: AttrId(AGAIN), ..advert }));
+            for (prefix, _) in group.told.iter(family).chain(group.several.iter(family)) {
+                group.again.insert(prefix);
                 group.pending.push(prefix);
             }
-            let (attrs, prefixes) = group.several.forget(family);
-            attrs.into_iter().for_each(|attr| rib.attributes.release(attr));
-            prefixes.into_iter().for_each(|prefix| group.pending.push(prefix));
         }
         self.add(group);
     }
@@ -215,14 +208,14 @@ impl Groups {
     /// A member that has caught up joins the main group of its policy, if that has said everything
     /// too: then both have told the same.
     fn return_to_main(&mut self, rib: &mut Rib, peer: PeerIndex, own: GroupId) {
-        let returns = |group: &&Group| group.role == Role::CatchingUp && group.is_settled();
+        let returns = |group: &&Group| group.role == Role::CatchingUp && group.tells_all();
         let Some(group) = self.groups.get(&own).filter(returns) else { return };
         let policy = &group.policy;
         let main = self
             .groups
             .iter()
             .find(|(_, other)| other.role == Role::Main && other.policy == *policy)
-            .map(|(id, main)| (*id, main.is_settled()));
+            .map(|(id, main)| (*id, main.tells_all()));
         match main {
             None => {
                 let group = self.groups.get_mut(&own).expect("it was just there");
@@ -238,7 +231,6 @@ impl Groups {
     }
 
     /// What a peer has been told of one prefix, or is about to be: path identifiers and attributes.
-    /// What is to be told again whatever it was is left out.
     pub(crate) fn told(
         &self,
         peer: PeerIndex,
@@ -248,7 +240,7 @@ impl Groups {
             let one = group.told.get(prefix).map(|advert| (0, advert));
             one.into_iter().chain(group.several.get(prefix).iter().copied())
         });
-        told.filter(move |(_, told)| told.source != peer && told.attr.0 != AGAIN)
+        told.filter(move |(_, told)| told.source != peer)
             .map(|(identifier, told)| (identifier, told.attr))
     }
 

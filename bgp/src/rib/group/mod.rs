@@ -23,7 +23,7 @@ use super::attribute::AttrId;
 use super::export::{Advert, Memo, Policy};
 use super::path::PeerIndex;
 use super::prefix::PrefixId;
-use super::queue::PrefixQueue;
+use super::queue::{PrefixQueue, PrefixSet};
 use super::slab::Column;
 use super::watch::{Change, Side, Topic, Watch};
 use crate::speaker::DefaultRoute;
@@ -53,6 +53,8 @@ struct Group {
     /// Families of which more could be told than may be.
     held_back: FamilySet,
     pending: PrefixQueue,
+    /// Of these, what is told is said once more even if it is what was told.
+    again: PrefixSet,
     batch: Batch,
     ring: Ring,
 }
@@ -69,8 +71,6 @@ struct Told {
 }
 
 const NOTHING: u32 = u32::MAX;
-/// Told, but to be told again whatever it was.
-const AGAIN: u32 = u32::MAX - 1;
 
 impl Told {
     const fn new() -> Self {
@@ -141,6 +141,7 @@ impl Group {
             several: Several::default(),
             held_back: FamilySet::EMPTY,
             pending: PrefixQueue::default(),
+            again: PrefixSet::default(),
             batch: Batch::default(),
             ring: Ring::default(),
         }
@@ -164,19 +165,27 @@ impl Group {
         self.is_idle() && !self.conditions.is_walking()
     }
 
+    /// Whether what the group has told follows from its policy and the table alone. With a limit it
+    /// also does from what came first.
+    fn tells_all(&self) -> bool {
+        self.is_settled() && self.held_back.is_empty()
+    }
+
     /// Whether a new member would be told everything that the group will tell from now on.
     fn is_fresh(&self) -> bool {
         self.told.count() == 0 && self.several.is_empty() && self.batch.is_empty()
     }
 
     fn mark_all(&mut self, rib: &Rib) {
-        for family in self.policy.codec.families.iter() {
-            rib.prefixes.ids(family, 0).for_each(|prefix| self.pending.push(prefix));
-            // A default route of our own making has no path in the table.
-            if self.policy.default_route == DefaultRoute::Originated {
-                let any = rib.prefixes.find(Prefix::default_of(family));
-                any.into_iter().for_each(|prefix| self.pending.push(prefix));
-            }
+        self.policy.codec.families.iter().for_each(|family| self.mark_family(rib, family));
+    }
+
+    fn mark_family(&mut self, rib: &Rib, family: Family) {
+        rib.prefixes.ids(family, 0).for_each(|prefix| self.pending.push(prefix));
+        // A default route of our own making has no path in the table.
+        if self.policy.default_route == DefaultRoute::Originated {
+            let any = rib.prefixes.find(Prefix::default_of(family));
+            any.into_iter().for_each(|prefix| self.pending.push(prefix));
         }
     }
 
@@ -233,6 +242,7 @@ impl Group {
         let mut entries = Vec::with_capacity(self.pending.len());
         let mut released = Vec::new();
         while let Some(prefix) = self.pending.pop() {
+            let emphasis = if self.again.remove(prefix) { Emphasis::Again } else { Emphasis::News };
             if self.policy.codec.add_path_send.contains(prefix.family()) {
                 let mut new = self.policy.advertise_several(rib, &mut memo, prefix);
                 if !new.is_empty() && !self.has_room(prefix) {
@@ -241,7 +251,7 @@ impl Group {
                 }
                 let old = self.several.replace(prefix, new);
                 let new = self.several.get(prefix);
-                compare_several(prefix, &old, new, |entry| entries.push(entry));
+                compare_several((prefix, emphasis), &old, new, |entry| entries.push(entry));
                 released.extend(old.iter().map(|(_, old)| old.attr));
                 continue;
             }
@@ -251,13 +261,12 @@ impl Group {
                 self.held_back.insert(prefix.family());
                 released.extend(new.take().map(|new| new.attr));
             }
-            compare(prefix, 0, old, new, |entry| entries.push(entry));
+            compare((prefix, emphasis), 0, old, new, |entry| entries.push(entry));
             self.told.set(prefix, new);
             released.extend(old.map(|old| old.attr));
         }
         // Only now: a set that is told again must keep its number meanwhile.
-        let held = released.into_iter().filter(|attr| attr.0 != AGAIN);
-        held.for_each(|attr| rib.attributes.release(attr));
+        released.into_iter().for_each(|attr| rib.attributes.release(attr));
         if rib.watch.out {
             self.note_entries(&mut rib.watch, &entries);
         }
@@ -297,7 +306,7 @@ impl Group {
         for family in self.held_back.iter() {
             if self.count(family) < max.get() as usize {
                 self.held_back.remove(family);
-                rib.prefixes.ids(family, 0).for_each(|prefix| self.pending.push(prefix));
+                self.mark_family(rib, family);
             }
         }
     }
@@ -310,7 +319,7 @@ impl Group {
 
     /// A group for one member alone, which was told the same.
     fn split(&mut self, rib: &mut Rib, peer: PeerIndex) -> Self {
-        for (_, told) in self.all_told().filter(|(_, told)| told.attr.0 != AGAIN) {
+        for (_, told) in self.all_told() {
             rib.attributes.retain(told.attr);
         }
         Self {
@@ -321,21 +330,31 @@ impl Group {
             several: self.several.clone(),
             held_back: self.held_back,
             pending: self.pending.clone(),
+            again: self.again.clone(),
             batch: self.batch.clone(),
             ring: self.ring.split(peer),
         }
     }
 
     fn dissolve(self, rib: &mut Rib) {
-        for (_, told) in self.all_told().filter(|(_, told)| told.attr.0 != AGAIN) {
+        for (_, told) in self.all_told() {
             rib.attributes.release(told.attr);
         }
     }
 }
 
-/// The same for a prefix with several paths, each by its identifier.
+/// What is worth saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Emphasis {
+    /// What differs from what was told.
+    News,
+    /// All that is told.
+    Again,
+}
+
+/// The same as [`compare`] for a prefix with several paths, each by its identifier.
 fn compare_several(
-    prefix: PrefixId,
+    what: (PrefixId, Emphasis),
     old: &[(u32, Advert)],
     new: &[(u32, Advert)],
     mut emit: impl FnMut(Entry),
@@ -344,17 +363,17 @@ fn compare_several(
         list.iter().find(|(identifier, _)| *identifier == wanted).map(|(_, advert)| *advert)
     };
     for (identifier, advert) in old {
-        compare(prefix, *identifier, Some(*advert), find(new, *identifier), &mut emit);
+        compare(what, *identifier, Some(*advert), find(new, *identifier), &mut emit);
     }
     for (identifier, advert) in new.iter().filter(|(each, _)| find(old, *each).is_none()) {
-        compare(prefix, *identifier, None, Some(*advert), &mut emit);
+        compare(what, *identifier, None, Some(*advert), &mut emit);
     }
 }
 
 /// What has to be said about a prefix, and to whom. The source of a path is not told of it; the
 /// source of the path before has therefore not heard of the prefix yet.
 fn compare(
-    prefix: PrefixId,
+    (prefix, emphasis): (PrefixId, Emphasis),
     identifier: u32,
     old: Option<Advert>,
     new: Option<Advert>,
@@ -367,9 +386,9 @@ fn compare(
         (None, None) => {}
         (Some(old), None) => say(Audience::Except(old.source), Say::Withdraw),
         (None, Some(new)) => say(Audience::Except(new.source), Say::Announce(new.attr)),
-        (Some(old), Some(new)) if old == new => {}
+        (Some(old), Some(new)) if old == new && emphasis == Emphasis::News => {}
         (Some(old), Some(new)) => {
-            if old.attr == new.attr {
+            if old.attr == new.attr && emphasis == Emphasis::News {
                 say(Audience::Only(old.source), Say::Announce(new.attr));
             } else {
                 say(Audience::Except(new.source), Say::Announce(new.attr));

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::AGAIN;
-use crate::rib::attribute::AttrId;
 use crate::rib::export::Advert;
 use crate::rib::path::PeerIndex;
 use crate::rib::prefix::PrefixId;
@@ -49,19 +47,5 @@ impl Several {
     /// How many paths of a family a member was told: all but its own.
     pub(super) fn told_to(&self, peer: PeerIndex, family: Family) -> u64 {
         self.iter(family).map(|(_, advert)| u64::from(advert.source != peer)).sum()
-    }
-
-    /// Lets everything of a family be told again whatever it was; gives back the attribute sets
-    /// that are no longer held, and the prefixes.
-    pub(super) fn forget(&mut self, family: Family) -> (Vec<AttrId>, Vec<PrefixId>) {
-        let mut attrs = Vec::new();
-        let mut prefixes = Vec::new();
-        for (prefix, told) in self.0.iter_mut().filter(|(prefix, _)| prefix.family() == family) {
-            prefixes.push(*prefix);
-            for (_, advert) in told.iter_mut().filter(|(_, advert)| advert.attr.0 != AGAIN) {
-                attrs.push(std::mem::replace(&mut advert.attr, AttrId(AGAIN)));
-            }
-        }
-        (attrs, prefixes)
     }
 }

@@ -120,6 +120,46 @@ fn a_limit_on_what_is_told_holds_back_and_fills_up() {
     }
 }
 
+/// With a limit, what is told follows also from what came first: two readers with the same policy need
+/// not have been told the same, and then are not one group.
+#[test]
+fn readers_under_a_limit_that_were_told_different_things_stay_apart() {
+    let links: Vec<_> = (1..4).map(|node| (0, node)).collect();
+    let mut configs = configs(&[65000, 65001, 65002, 65002], &links);
+    configs.iter_mut().for_each(|config| config.originated.clear());
+    for reader in [2, 3] {
+        configs[0].peers.get_mut(&name(reader)).unwrap().max_advertised = NonZeroU32::new(1);
+    }
+    let mut sim = network(1, configs.clone());
+    let told = |sim: &Simulation| {
+        [2, 3].map(|reader| {
+            let knows = |number: &usize| sim.node(reader).speaker.route(shared(*number)).is_some();
+            (0..2).filter(knows).collect::<Vec<_>>()
+        })
+    };
+    let mut late = configs[3].clone();
+    late.peers.clear();
+    sim.with(3, |speaker, now| speaker.configure(now, late));
+    sim.run_until_quiet();
+    for number in 0..2 {
+        originate(&mut sim, 1, number);
+        sim.run_until_quiet();
+    }
+    assert_eq!(told(&sim)[0], [0]);
+    sim.with(1, |speaker, now| speaker.withdraw(now, shared(0)));
+    sim.run_until_quiet();
+    originate(&mut sim, 1, 0);
+    sim.run_until_quiet();
+    assert_eq!(told(&sim)[0], [1]);
+    sim.with(3, |speaker, now| speaker.configure(now, configs[3].clone()));
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!(told(&sim).map(|told| told.len()), [1, 1]);
+    sim.with(1, |speaker, now| speaker.withdraw(now, shared(0)));
+    sim.run_until_quiet();
+    assert_eq!(told(&sim), [[1], [1]]);
+    check_adjacent(&sim, 4);
+}
+
 #[derive(Debug, Clone)]
 enum Change {
     Originate(usize, usize),

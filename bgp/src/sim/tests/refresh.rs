@@ -1,9 +1,10 @@
 //! Route refresh, plain and enhanced.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use super::*;
-use crate::speaker::{Asked, MessageCounts, NotAsked};
+use crate::speaker::{Asked, MessageCounts, NotAsked, Receive};
 
 fn counts(sim: &Simulation, node: usize) -> (MessageCounts, MessageCounts) {
     let peer = &sim.node(node).speaker.peers(sim.now())[0];
@@ -63,6 +64,47 @@ fn who_cannot_be_asked_is_told_with_the_reason() {
     sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
     let refused = ask(&mut sim, &peer, FamilySet::ALL).unwrap_err();
     assert!(matches!(refused, NotAsked::NotEstablished(..)), "{refused}");
+}
+
+/// Until the answer is on its way, what was told counts as told.
+#[test]
+fn what_is_to_be_told_again_is_shown_as_it_was_told() {
+    for send in [None, NonZeroU8::new(4)] {
+        let mut configs = pair();
+        configs[0].peers.get_mut(&name(1)).unwrap().add_path.send = send;
+        configs[1].peers.get_mut(&name(0)).unwrap().add_path.receive = Receive::Several;
+        let mut sim = network(1, configs);
+        let told = |sim: &Simulation| sim.node(0).speaker.advertised(&name(1), Family::Ipv4);
+        let before = told(&sim);
+        assert_eq!(before.len(), 1);
+        sim.block(0, 1);
+        sim.with(1, |speaker, now| speaker.ask_again(now, &name(0), FamilySet::ALL)).unwrap();
+        sim.run_for(Duration::from_secs(1));
+        assert_eq!(told(&sim), before);
+        // And what is gone meanwhile is withdrawn.
+        sim.with(0, |speaker, now| speaker.withdraw(now, own(0)));
+        sim.unblock();
+        sim.run_until_quiet();
+        assert!(told(&sim).is_empty() && routes(&sim, 1).is_empty());
+    }
+}
+
+/// Whoever asks without reading costs neither memory nor time: one answer more than was begun.
+#[test]
+fn a_peer_that_asks_without_end_is_answered_twice() {
+    let mut sim = network(1, pair());
+    let (_, before) = counts(&sim, 1);
+    sim.block(0, 1);
+    for _ in 0..1000 {
+        sim.with(1, |speaker, now| speaker.ask_again(now, &name(0), FamilySet::ALL)).unwrap();
+    }
+    sim.run_for(Duration::from_secs(1));
+    sim.unblock();
+    sim.run_for(Duration::from_secs(1));
+    let (_, after) = counts(&sim, 1);
+    assert_eq!(after.route_refresh - before.route_refresh, 8, "two answers for two families");
+    assert_eq!((after.update - before.update, stale(&sim, 1)), (2, 0));
+    check_adjacent(&sim, 2);
 }
 
 /// A path that the peer's table has lost without a withdrawal is found out by the marks.
