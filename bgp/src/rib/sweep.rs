@@ -52,6 +52,11 @@ impl Sweep {
         Self { work: Work::MarkLongLived, ..self }
     }
 
+    /// Whose paths it removes.
+    pub(crate) const fn peer(&self) -> PeerIndex {
+        self.peer
+    }
+
     fn means(&self, path: &Path) -> bool {
         path.peer == self.peer
             && path.prefix.is_some_and(|prefix| {

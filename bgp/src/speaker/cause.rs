@@ -64,10 +64,11 @@ impl Cause {
         Self::ours(fault, notification, text)
     }
 
-    /// An end for good is wrapped for peers that would otherwise keep our routes (RFC 8538 §3.1).
+    /// An end for good is wrapped for peers that would otherwise keep our routes (RFC 8538 §3.1), and so is
+    /// that of a session which will not be back soon, for too many prefixes (§5.1).
     pub(super) fn for_good(&self, survives: bool) -> Self {
         let mut cause = self.clone();
-        if self.fault == Fault::HardReset && survives {
+        if matches!(self.fault, Fault::HardReset | Fault::Flood) && survives {
             cause.notification = cause.notification.map(Notification::into_hard_reset);
         }
         cause

@@ -32,12 +32,19 @@ impl Speaker {
         let old = line.state;
         let (new, actions) = step(old, event);
         line.state = new;
+        let ends = old >= State::OpenSent && new < State::OpenSent && event != Event::CollisionLost;
+        // Without a cause it was a message that the state does not expect.
+        let misfit = (ends && cause.is_none()).then(|| {
+            let text = format!("the peer sent a message that does not fit the state {old}");
+            Cause::ours(Fault::Error, unexpected(old), text)
+        });
+        let cause = cause.or(misfit.as_ref());
         if old == State::Established && new != old {
             // While the terms are still at hand.
             self.session_down(now, at, cause);
         }
-        if old >= State::OpenSent && new < State::OpenSent && event != Event::CollisionLost {
-            self.note_end(now, at, (old, new), cause);
+        if let Some(cause) = cause.filter(|_| ends) {
+            self.note_end(now, at, new, cause);
         }
         for action in actions {
             self.act(now, at, old, *action, cause);
@@ -143,25 +150,15 @@ impl Speaker {
     }
 
     /// Decides when to try again after something ended.
-    fn note_end(
-        &mut self,
-        now: Instant,
-        at: Place,
-        (old, new): (State, State),
-        cause: Option<&Cause>,
-    ) {
+    fn note_end(&mut self, now: Instant, at: Place, new: State, cause: &Cause) {
         let Some(peer) = self.peers.get_mut(&at.peer) else { return };
-        let fault = cause.map_or(Fault::Error, |cause| cause.fault);
-        // Without a cause it was a message that the state does not expect.
-        let reason = cause.map(|cause| cause.reason.clone()).unwrap_or_else(|| {
-            let text = format!("the peer sent a message that does not fit the state {old}");
-            Cause::ours(Fault::Error, unexpected(old), text).reason
-        });
-        peer.last_error = Some(reason);
-        if new != State::Idle {
+        peer.last_error = Some(cause.reason.clone());
+        // Who is down until somebody lets it in again earns nothing by further errors.
+        if new != State::Idle || peer.quarantine == Quarantine::UntilReset {
             return;
         }
-        let wait = match fault {
+        let timer = Timer::IdleHold(at.peer);
+        let wait = match cause.fault {
             Fault::Error => {
                 peer.quarantine = Quarantine::Yes;
                 self.jitter.of(peer.idle_hold())
@@ -174,6 +171,7 @@ impl Speaker {
                 }
                 Some(LimitAction::StayDown | LimitAction::Warn) | None => {
                     peer.quarantine = Quarantine::UntilReset;
+                    self.timers.cancel(timer);
                     return;
                 }
             },
@@ -181,7 +179,9 @@ impl Speaker {
                 self.jitter.of(peer.retry_after())
             }
         };
-        self.timers.set(Timer::IdleHold(at.peer), now + wait);
+        // Nor is a wait made shorter by what happens on the other line.
+        let until = self.timers.at(timer).map_or(now + wait, |set| set.max(now + wait));
+        self.timers.set(timer, until);
     }
 
     /// Starts to dial when nothing speaks against it, and reports a change of state.
@@ -237,7 +237,7 @@ impl Speaker {
                     self.timers.set(timer, now + SEND_HOLD_LOOK);
                 }
             }
-            Timer::Restart(peer) => self.restart_time_over(now, peer),
+            Timer::Restart(peer) => self.restart_time_over(now, peer, FamilySet::ALL),
             Timer::Stale(peer) => self.drop_retained(peer),
             Timer::LongLived(peer, family) => self.drop_long_lived(peer, family),
             Timer::Leave(peer) => self.leave_if_idle(now, peer),

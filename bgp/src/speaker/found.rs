@@ -10,8 +10,8 @@ use super::{
     Dial, Output, Password, PeerConfig, PeerName, PeerRange, Refused, SigningKey, Speaker,
 };
 use crate::rib::path::PeerIndex;
-use crate::session::Peer;
 use crate::session::state::State;
+use crate::session::{Peer, Quarantine};
 use crate::wire::Prefix;
 
 /// A connection that somebody else has made.
@@ -194,7 +194,8 @@ impl Speaker {
         if peer.range.is_none() || peer.state() >= State::OpenSent {
             return;
         }
-        if peer.retained.is_empty() {
+        // Nor is one forgotten that has to stay away.
+        if peer.retained.is_empty() && peer.quarantine == Quarantine::No {
             let name = peer.name.clone();
             self.remove_peer(now, &name);
             self.outputs.push_back(Output::HostsChanged);

@@ -214,7 +214,7 @@ impl Speaker {
         if let Some(mut sweep) = self.sweeps.pop_front() {
             match sweep.advance(&mut self.rib) {
                 Progress::More => self.sweeps.push_front(sweep),
-                Progress::Done => {}
+                Progress::Done => self.swept(now, sweep.peer()),
             }
         }
         self.revalidate();

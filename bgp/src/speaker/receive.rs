@@ -8,7 +8,7 @@ use crate::rib::attribute::Block;
 use crate::rib::import::{Age, Import};
 use crate::rib::sweep::Sweep;
 use crate::session::collision::{self, Direction, Identity};
-use crate::session::negotiate;
+use crate::session::negotiate::{self, Terms};
 use crate::session::state::{Event, State};
 use crate::wire::{
     self, Cease, Checked, Codec, Family, FamilySet, Message, MessageKind, NextHop, Nlri,
@@ -239,7 +239,13 @@ impl Speaker {
         let Some(limit) = peer.config.max_paths else { return Stream::Open };
         let max = limit.limit.get();
         let paths = self.rib.neighbor(at.peer).paths;
-        let over = |family: &Family| paths[family.index()] > max;
+        // What is stale is about to go: until then there may be as many of these as of the others.
+        let sweeping = self.sweeps.iter().any(|sweep| sweep.peer() == at.peer);
+        let kept = peer.retained.iter().chain(peer.refreshing.iter()).collect::<FamilySet>();
+        let over = |family: &Family| {
+            let stale = if sweeping || kept.contains(*family) { max } else { 0 };
+            paths[family.index()] > max.saturating_add(stale)
+        };
         if limit.then == LimitAction::Warn {
             for family in Family::ALL {
                 if !over(&family) {
@@ -258,8 +264,12 @@ impl Speaker {
         let [high, low] = wire::AfiSafi::from(family).afi.to_be_bytes();
         notification.data = [&[high, low, 1][..], &max.to_be_bytes()].concat();
         let text = format!("the peer has sent more than {max} {family} paths");
-        let cause = Cause::ours(Fault::Flood, notification, text);
+        let survives = peer.terms().is_some_and(Terms::survives_notification);
+        let cause = Cause::ours(Fault::Flood, notification, text).for_good(survives);
         self.event(now, at, Event::Stop, Some(&cause));
+        // A second connection would be a way round the wait.
+        let other = Place { direction: at.direction.other(), ..at };
+        self.event(now, other, Event::Stop, Some(&cause));
         Stream::Ended
     }
 

@@ -14,6 +14,10 @@ use crate::wire::{Family, FamilySet, Refresh, RouteRefresh};
 /// How long a peer may take to tell everything again, unless a time for its restarts is set.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(360);
 
+/// How many walks over the table a peer may have us owe. Each end of a refresh is one, and whoever
+/// sends marks without end would have those of all others wait; beyond, its marks mean nothing.
+const MOST_SWEEPS: usize = 8;
+
 /// What [`Speaker::ask_again`] asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
@@ -141,6 +145,12 @@ impl Speaker {
         // Of two beginnings without an end between them the first counts: what was told since is
         // not stale, for the peer would have withdrawn it.
         if peer.refreshing.contains(family) {
+            return;
+        }
+        if self.sweeps.iter().filter(|sweep| sweep.peer() == index).count() >= MOST_SWEEPS {
+            peer.faults += 1;
+            let text = "it tells its routes again faster than they can be compared";
+            peer.last_fault = Some(text.to_owned());
             return;
         }
         peer.refreshing.insert(family);

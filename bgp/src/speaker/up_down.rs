@@ -109,20 +109,24 @@ impl Speaker {
             let wait = terms.restart.as_ref().map_or(0, |restart| restart.restart_secs);
             (retained(peer, terms, cause), Duration::from_secs(wait.into()))
         });
+        let restartable = terms.map_or(FamilySet::EMPTY, Terms::restartable);
         let most = peer.config.long_lived;
         peer.long_lived = Self::FAMILIES
             .map(|family| terms.map_or(Duration::ZERO, |terms| terms.long_lived(family, most)));
         peer.retained = kept;
+        // RFC 9494 §4.2: a family without a restart time is long-lived stale at once.
+        let at_once = |family: &Family| wait.is_zero() || !restartable.contains(*family);
+        let at_once: FamilySet = kept.iter().filter(at_once).collect();
         self.forget_before(index, kept, refreshing);
-        if wait.is_zero() {
-            self.restart_time_over(now, index);
-        } else if !kept.is_empty() {
+        self.restart_time_over(now, index, at_once);
+        if kept != at_once {
             self.timers.set(Timer::Restart(index), now + wait);
         }
     }
 
     /// RFC 4724 §4.2: what was stale before the session ended goes; of what it told, the families
-    /// to be kept stay.
+    /// to be kept stay. RFC 9494 §4.2: what is long-lived stale stays until its time is over, however
+    /// often the peer comes and goes before its End-of-RIB.
     fn forget_before(&mut self, index: PeerIndex, kept: FamilySet, refreshing: FamilySet) {
         self.timers.cancel(Timer::Refresh(index));
         let neighbor = self.rib.neighbor_mut(index);
@@ -133,33 +137,47 @@ impl Speaker {
             let begun = u8::from(refreshing.contains(family));
             ended[family.index()].wrapping_sub(begun)
         });
+        let aged = neighbor.long_lived.intersection(kept);
+        let (kept, rest): (FamilySet, FamilySet) = (
+            kept.iter().filter(|family| !aged.contains(*family)).collect(),
+            Family::ALL.into_iter().filter(|family| !kept.contains(*family)).collect(),
+        );
         self.sweeps.push_back(Sweep::new(index, kept, told));
-        for family in Self::FAMILIES {
+        for family in kept.iter().chain(rest.iter()) {
             self.no_longer_long_lived(index, family);
         }
-        let rest = Family::ALL.into_iter().filter(|family| !kept.contains(*family)).collect();
         self.sweep(index, rest);
     }
 
     /// The peer has not come back within its restart time: what may be kept for longer is marked,
     /// the rest goes (RFC 9494 §4.2).
-    pub(super) fn restart_time_over(&mut self, now: Instant, index: PeerIndex) {
+    pub(super) fn restart_time_over(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        families: FamilySet,
+    ) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
         let stale = peer.long_lived;
+        let over = peer.retained.intersection(families);
         let is_long = |family: &Family| !stale[family.index()].is_zero();
-        let long: FamilySet = peer.retained.iter().filter(is_long).collect();
-        let gone: FamilySet = peer.retained.iter().filter(|family| !is_long(family)).collect();
-        peer.retained = long;
+        let long: FamilySet = over.iter().filter(is_long).collect();
+        let gone: FamilySet = over.iter().filter(|family| !is_long(family)).collect();
+        gone.iter().for_each(|family| peer.retained.remove(family));
         self.sweep(index, gone);
         if long.is_empty() {
             return;
         }
         let neighbor = self.rib.neighbor_mut(index);
-        neighbor.long_lived = long;
+        long.iter().for_each(|family| neighbor.long_lived.insert(family));
         let generation = neighbor.generation;
         self.sweeps.push_back(Sweep::new(index, long, generation).mark_long_lived());
         for family in long.iter() {
-            self.timers.set(Timer::LongLived(index, family), now + stale[family.index()]);
+            let timer = Timer::LongLived(index, family);
+            // RFC 9494 §4.2: one that runs is not updated before the End-of-RIB.
+            if !self.timers.is_set(timer) {
+                self.timers.set(timer, now + stale[family.index()]);
+            }
         }
     }
 
@@ -174,6 +192,14 @@ impl Speaker {
     fn no_longer_long_lived(&mut self, index: PeerIndex, family: Family) {
         self.timers.cancel(Timer::LongLived(index, family));
         self.rib.neighbor_mut(index).long_lived.remove(family);
+    }
+
+    /// Of a peer's stale paths some are gone for good: whether it has told too many counts from now on.
+    pub(super) fn swept(&mut self, now: Instant, index: PeerIndex) {
+        let session = self.peers.get(&index).and_then(|peer| peer.established());
+        if let Some(direction) = session {
+            self.limit_paths(now, Place { peer: index, direction });
+        }
     }
 
     /// Removes the paths from before the current session.

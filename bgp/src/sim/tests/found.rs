@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::sim::LINK;
-use crate::speaker::{Arrival, Input, PeerRange, PeerSnapshot, Refused, RemoteAs};
+use crate::speaker::{
+    Arrival, Input, LimitAction, MaxPaths, PeerRange, PeerSnapshot, Refused, RemoteAs,
+};
 
 fn range(limit: u32) -> PeerRange {
     let mut template = PeerConfig::new(address(200), RemoteAs::External);
@@ -43,6 +45,21 @@ fn whoever_comes_from_a_range_is_a_peer_as_long_as_it_stays() {
     sim.heal(0, 1);
     sim.run_until_quiet();
     assert_eq!((guests(&sim).len(), routes(&sim, 0).len()), (2, 2));
+}
+
+/// It would come back as a stranger, with a clean slate.
+#[test]
+fn a_guest_that_has_to_stay_down_is_not_forgotten() {
+    let mut configs = hotel(10);
+    let range = configs[0].ranges.get_mut(&"rack".into()).unwrap();
+    let max = MaxPaths { limit: asn(1), then: LimitAction::StayDown };
+    range.template.max_paths = Some(max);
+    configs[1].originated.insert(own(70), Originated::default());
+    let mut sim = network(1, configs);
+    sim.run_for(Duration::from_secs(3600));
+    let states: Vec<_> = guests(&sim).iter().map(|peer| peer.state).collect();
+    assert_eq!(states, [State::Idle, State::Established]);
+    assert_eq!(sim.node(1).speaker.peers(sim.now())[0].flaps, 1, "it got in once");
 }
 
 #[test]

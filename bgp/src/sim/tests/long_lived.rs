@@ -124,3 +124,24 @@ fn a_filter_that_changes_meanwhile_judges_stale_paths_as_stale() {
     let route = sim.node(1).speaker.route(own(0)).unwrap();
     assert_eq!(route.paths[0].attributes.med, Some(7));
 }
+
+/// RFC 9494 §4.2: the time that runs is neither stopped nor begun anew before the End-of-RIB.
+#[test]
+fn a_peer_that_comes_and_goes_keeps_its_stale_paths_for_as_long_as_they_had() {
+    let configs = row();
+    let mut sim = away(configs.clone());
+    sim.run_for(LONG / 2);
+    // It is back, but does not get as far as its routes.
+    sim.heal(0, 1);
+    while state(&sim, 1, 0) != State::Established {
+        sim.run_for(Duration::from_micros(100));
+    }
+    assert_eq!(state(&sim, 1, 0), State::Established);
+    assert_eq!(communities(&sim, 1, 0), [Community(LLGR_STALE)]);
+    sim.cut(0, 1);
+    sim.silence(0, 1);
+    sim.run_for(LONG / 4);
+    assert!(has(&sim, 1, 0), "kept through the second loss");
+    sim.run_for(LONG / 2);
+    assert!(!has(&sim, 1, 0), "but not for longer than it had");
+}

@@ -4,7 +4,7 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use super::*;
-use crate::speaker::{Asked, MessageCounts, NotAsked, Receive};
+use crate::speaker::{Asked, MessageCounts, NotAsked, Receive, Speaker};
 
 fn counts(sim: &Simulation, node: usize) -> (MessageCounts, MessageCounts) {
     let peer = &sim.node(node).speaker.peers(sim.now())[0];
@@ -110,7 +110,7 @@ fn a_peer_that_asks_without_end_is_answered_twice() {
 /// A path that the peer's table has lost without a withdrawal is found out by the marks.
 #[test]
 fn what_is_not_told_again_is_gone_at_the_end() {
-    use crate::speaker::{Input, Speaker};
+    use crate::speaker::Input;
     use crate::wire::{Refresh, RouteRefresh};
     let mut sim = network(1, pair());
     let conn = sim.node(0).speaker.connection(&name(1)).unwrap();
@@ -130,6 +130,39 @@ fn what_is_not_told_again_is_gone_at_the_end() {
     sim.run_for(Duration::from_secs(1));
     assert!(routes(&sim, 0).is_empty());
     assert_eq!(state(&sim, 0, 1), State::Established);
+}
+
+/// A walk over the table for each pair of marks is work that others' dead routes would wait behind.
+#[test]
+fn marks_without_end_cost_a_bounded_number_of_walks() {
+    use crate::speaker::Input;
+    use crate::wire::{Refresh, RouteRefresh};
+    let mut sim = network(1, configs(&[65001, 65002, 65003], &[(0, 1), (0, 2)]));
+    let conn = sim.node(0).speaker.connection(&name(1)).unwrap();
+    let mut marks = Vec::new();
+    for refresh in [Refresh::BeginOfRoutes, Refresh::EndOfRoutes].repeat(1000) {
+        RouteRefresh { family: Family::Ipv4.into(), refresh }.emit(&mut marks);
+    }
+    let slices = sim.with(0, |speaker, now| {
+        speaker.handle(now, Input::Received { conn, bytes: &marks });
+        let due = |speaker: &Speaker| speaker.poll_timeout().is_some_and(|at| at <= now);
+        let mut slices = 0;
+        while due(speaker) {
+            speaker.handle_timeout(now);
+            slices += 1;
+        }
+        slices
+    });
+    assert!(slices < 20, "{slices}");
+    sim.run_for(Duration::from_secs(1));
+    let peers = sim.node(0).speaker.peers(sim.now());
+    let flooding = peers.iter().find(|peer| peer.name == name(1)).unwrap();
+    assert!(flooding.faults > 900 && flooding.state == State::Established, "{flooding:?}");
+    assert_eq!(
+        routes(&sim, 0).len(),
+        1,
+        "what was not told again is gone, the other peer's is not"
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::speaker::{Admin, Arrival, Dial, EndedBy, LimitAction, MaxPaths, Password, PeerRestart};
+use crate::speaker::{
+    Admin, Arrival, Dial, EndedBy, Input, LimitAction, MaxPaths, Password, PeerRestart, Start,
+};
 use crate::wire::HoldTime;
 
 fn pair() -> Vec<Config> {
@@ -363,4 +365,79 @@ fn a_peer_that_told_too_much_stays_down_until_somebody_looks() {
     peer_of(&mut configs[0]).max_paths = max(1);
     sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
     assert_eq!((state(&sim, 0, 1), flaps(&sim, 0)), (State::Idle, 3));
+}
+
+/// A peer with a session makes another connection, says something on it or not, and then tells too much.
+#[test]
+fn a_second_connection_is_no_way_round_the_wait() {
+    for garbage in [&[0; 19][..], &[]] {
+        let mut configs = pair();
+        let max = MaxPaths { limit: asn(2), then: LimitAction::StayDown };
+        peer_of(&mut configs[0]).max_paths = Some(max);
+        let mut sim = network(1, configs);
+        sim.with(0, |speaker, now| {
+            let arrival = Arrival::new((address(0), 179).into(), (address(1), 5000).into());
+            let conn = speaker.accept(now, arrival).unwrap();
+            speaker.handle(now, Input::Received { conn, bytes: garbage });
+        });
+        assert_eq!((state(&sim, 0, 1), flaps(&sim, 0)), (State::Established, 0));
+        for number in [70, 71] {
+            sim.with(1, |speaker, now| speaker.originate(now, own(number), &Originated::default()));
+        }
+        sim.run_for(Duration::from_millis(10));
+        assert_eq!((state(&sim, 0, 1), flaps(&sim, 0)), (State::Idle, 1));
+        sim.run_for(Duration::from_secs(3600));
+        assert_eq!((state(&sim, 0, 1), flaps(&sim, 0)), (State::Idle, 1));
+    }
+}
+
+/// RFC 8538 §5.1: who is sent away for a while is told so in a hard reset, and keeps none of our routes.
+#[test]
+fn a_peer_that_told_too_much_forgets_what_it_was_told() {
+    let (_, mut sim) = flood(LimitAction::StayDown);
+    sim.run_for(Duration::from_secs(1));
+    assert!(routes(&sim, 1).is_empty());
+    let (by, code, text) = last_error(&sim, 1);
+    assert_eq!((by, code), (EndedBy::Peer, Some((6, 9))), "{text}");
+    assert!(text.contains("maximum number of prefixes"), "{text}");
+}
+
+/// What a peer kept from before its restart does not count beside what it tells now.
+#[test]
+fn a_restart_with_other_prefixes_is_within_the_limit() {
+    let mut configs = pair();
+    peer_of(&mut configs[0]).max_paths = Some(MaxPaths::from(asn(3)));
+    let numbers = |config: &mut Config, numbers: std::ops::Range<usize>| {
+        config.originated = numbers.map(|n| (own(n), Originated::default())).collect();
+    };
+    numbers(&mut configs[1], 70..73);
+    let mut sim = network(1, configs.clone());
+    assert_eq!(routes(&sim, 0).len(), 3);
+    numbers(&mut configs[1], 80..83);
+    sim.restart(1, configs[1].clone(), Start::Restarting);
+    sim.run_until_quiet();
+    assert_eq!((state(&sim, 0, 1), routes(&sim, 0).len()), (State::Established, 3));
+    assert!(routes(&sim, 0).contains_key(&own(82).to_string()));
+    // Once they are gone the limit is what it was.
+    sim.with(1, |speaker, now| speaker.originate(now, own(90), &Originated::default()));
+    sim.run_for(Duration::from_millis(10));
+    assert_eq!(last_error(&sim, 0).1, Some((6, 1)));
+}
+
+#[test]
+fn a_second_open_on_a_session_ends_it_with_a_reason() {
+    let mut sim = network(1, pair());
+    let conn = sim.node(0).speaker.connection(&name(1)).unwrap();
+    // A message of type 1, an OPEN: version, AS, hold time, identifier, no parameters.
+    let head = [&[0xff; 16][..], &[0, 29, 1]].concat();
+    let open = [&head[..], &[4, 0xfd, 0xea, 0, 90, 10, 0, 0, 2, 0]].concat();
+    sim.with(0, |speaker, now| speaker.handle(now, Input::Received { conn, bytes: &open }));
+    let (by, code, text) = last_error(&sim, 0);
+    assert_eq!((by, code), (EndedBy::Us, Some((5, 3))));
+    assert!(text.contains("does not fit the state Established"), "{text}");
+    let changes = &sim.node(0).changes;
+    let said = changes.iter().rev().find_map(|(_, _, state, reason)| {
+        (*state < State::Established).then_some(reason.as_ref()).flatten()
+    });
+    assert_eq!(said.map(|reason| &reason.text), Some(&text));
 }
