@@ -170,7 +170,7 @@ impl Default for Multipath {
 }
 
 /// RFC 4724 for the speaker as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GracefulRestart {
     /// Whether this start resumes a forwarding state that survived.
     pub start: Start,
@@ -178,6 +178,9 @@ pub struct GracefulRestart {
     pub deferral: Duration,
     /// After this time without a session a peer counts as unable to answer and is not waited for.
     pub answer_within: Duration,
+    /// Next hops of the routes that survived. Where one lies in a range of peers, it was a guest of the
+    /// earlier life, whom we cannot dial: it is waited for as long as `deferral`.
+    pub guests: BTreeSet<IpAddr>,
 }
 
 impl Default for GracefulRestart {
@@ -186,6 +189,7 @@ impl Default for GracefulRestart {
             start: Start::Cold,
             deferral: Duration::from_secs(120),
             answer_within: Duration::from_secs(15),
+            guests: BTreeSet::new(),
         }
     }
 }

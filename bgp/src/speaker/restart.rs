@@ -3,7 +3,8 @@
 //! After a restart the choice among the peers' routes waits for that, so that nothing is chosen,
 //! told or taken out of the kernel on half the knowledge. A peer that cannot answer is not waited
 //! for: one that has no End-of-RIB to send, and after a while one that is not there, or one that
-//! says that it restarts itself.
+//! says that it restarts itself. Guests of a range, whom we cannot dial, are waited for as long as for
+//! those who are there.
 //!
 //! RFC 4724 §4.1 leaves the latter out from the beginning, lest two wait for each other. But FRR says
 //! so for two minutes after each start of its own, and tells its table a second after the session
@@ -11,9 +12,9 @@
 //! prefixes at once, so what waits is only what they heard from others.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Config, Speaker, Start, Timer};
+use super::{Admin, Config, Speaker, Start, Timer};
 use crate::session::Peer;
 use crate::wire::{Family, FamilySet};
 
@@ -61,9 +62,30 @@ impl Speaker {
             Start::Cold => {}
             Start::Restarting => self.rib.deferred = FamilySet::ALL,
         }
-        let limits = self.config.graceful_restart;
-        self.timers.set(Timer::Answer, now + limits.answer_within.min(limits.deferral));
-        self.timers.set(Timer::Deferral, now + limits.deferral);
+        let (answer, deferral) = self.patience();
+        self.timers.set(Timer::Answer, now + answer.min(deferral));
+        self.timers.set(Timer::Deferral, now + deferral);
+    }
+
+    /// How long is waited for those who are not there, and for all.
+    fn patience(&self) -> (Duration, Duration) {
+        (self.config.graceful_restart.answer_within, self.config.graceful_restart.deferral)
+    }
+
+    /// Whether a guest may still come who has told routes in an earlier life. Guests are no peers before
+    /// they have dialled.
+    fn awaits_guests(&self, waited: Duration) -> bool {
+        let is_there = |guest| self.peers.values().any(|peer| peer.address() == Some(guest));
+        let was_guest = |guest| self.config.ranges.values().any(|range| range.admits(guest));
+        self.restart.start == Start::Restarting
+            && !self.config.ranges.is_empty()
+            && (waited < self.patience().0
+                || self
+                    .config
+                    .graceful_restart
+                    .guests
+                    .iter()
+                    .any(|guest| was_guest(*guest) && !is_there(*guest)))
     }
 
     /// Looks whether a family is complete now.
@@ -72,13 +94,13 @@ impl Speaker {
             return;
         }
         let waited = now.duration_since(self.restart.began);
-        let limits = self.config.graceful_restart;
+        let (answer, deferral) = self.patience();
+        let guests = self.awaits_guests(waited);
         for family in Self::FAMILIES {
-            let complete = waited >= limits.deferral
-                || self.peers.values().all(|peer| {
-                    has_answered(peer, family)
-                        || !can_answer(peer) && waited >= limits.answer_within
-                });
+            let answered =
+                |peer: &Peer| has_answered(peer, family) || !can_answer(peer) && waited >= answer;
+            let complete =
+                waited >= deferral || !guests && self.peers.values().all(|peer| answered(peer));
             if complete && !self.restart.synced.contains(family) {
                 self.restart.synced.insert(family);
                 self.restart.unsaid.push_back(family);
@@ -102,7 +124,8 @@ fn can_answer(peer: &Peer) -> bool {
 
 /// Whether there is nothing more to wait for from a peer.
 fn has_answered(peer: &Peer, family: Family) -> bool {
-    if peer.is_barred().is_some() || !peer.config.families.contains(family) {
+    // A password that is missing may be on its way.
+    if peer.config.admin == Admin::Down || !peer.config.families.contains(family) {
         return true;
     }
     let Some(terms) = peer.terms() else { return false };

@@ -155,6 +155,7 @@ impl Daemon {
             self.follow_workloads(workloads);
         }
         let Some(mut config) = config else { return };
+        config.graceful_restart.guests = self.routes.held_gateways();
         if self.writer.is_none() {
             config.chosen = Chosen::Kept;
         }

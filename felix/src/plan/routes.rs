@@ -68,6 +68,15 @@ impl RoutePlan {
         self.held = held.map(|route| (route.key(), route.clone())).collect();
     }
 
+    /// The gateways of the routes that are held on to.
+    pub fn held_gateways(&self) -> BTreeSet<IpAddr> {
+        let hops = self.held.values().flat_map(|route| match &route.kind {
+            RouteKind::Unicast(hops) => hops.as_slice(),
+            RouteKind::Blackhole => &[],
+        });
+        hops.filter_map(|hop| hop.gateway).collect()
+    }
+
     /// The speaker has heard all there is to hear of a family. Gives the places that may have changed.
     pub fn release(&mut self, family: Family) -> BTreeSet<RouteKey> {
         let of_family = |key: &RouteKey| match key.destination {

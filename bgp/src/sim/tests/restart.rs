@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::speaker::{PeerRestart, Start};
+use crate::speaker::{Password, PeerRange, PeerRestart, RemoteAs, Start};
 
 /// A node (0) that restarts, and two routers.
 fn rack() -> Vec<Config> {
@@ -169,4 +169,68 @@ fn a_family_that_was_not_agreed_on_is_not_waited_for() {
     sim.restart(0, configs[0].clone(), Start::Restarting);
     sim.run_for(Duration::from_secs(14));
     assert_eq!(sim.node(0).synced.len(), 2);
+}
+
+/// Secrets are read from the API server one by one, after the configuration that names them.
+#[test]
+fn a_peer_whose_password_is_on_its_way_is_waited_for() {
+    let configs = configs(&[65001, 65002], &[(0, 1)]);
+    let mut sim = network(1, configs.clone());
+    let unread = |configs: &[Config]| {
+        let mut config = configs[0].clone();
+        config.peers.get_mut(&name(1)).unwrap().password = Password::Missing;
+        config
+    };
+    sim.restart(0, unread(&configs), Start::Restarting);
+    sim.run_for(Duration::from_millis(200));
+    assert!(sim.node(0).synced.is_empty(), "nobody was asked yet");
+    sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
+    sim.run_until_quiet();
+    assert_eq!((sim.node(0).synced.len(), state(&sim, 0, 1)), (2, State::Established));
+    // Whom nobody gives a password is not waited for longer than anybody else who is not there.
+    sim.restart(0, unread(&configs), Start::Restarting);
+    sim.run_for(Duration::from_secs(16));
+    assert_eq!(sim.node(0).synced.len(), 2);
+}
+
+/// Guests dial when they like, and their routes are in the kernel.
+#[test]
+fn guests_of_the_earlier_life_are_waited_for_until_they_dial() {
+    let mut configs = rack();
+    let mut template = PeerConfig::new(address(200), RemoteAs::External);
+    template.export = Filter::accept_all();
+    let range = PeerRange { prefix: prefix("10.0.0.0/24"), limit: asn(9), template };
+    configs[0].peers.clear();
+    configs[0].ranges.insert("rack".into(), range);
+    let mut sim = network(1, configs.clone());
+    assert_eq!(routes(&sim, 0).len(), 2);
+    let mut resumed = configs[0].clone();
+    resumed.graceful_restart.guests = [address(1), address(2)].into();
+    sim.restart(0, resumed.clone(), Start::Restarting);
+    sim.run_for(Duration::from_millis(1));
+    for node in [1, 2] {
+        sim.cut(0, node);
+        sim.silence(0, node);
+    }
+    sim.run_for(Duration::from_secs(20));
+    sim.heal(0, 1);
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!(state_of_guest(&sim, 1), Some(State::Established));
+    assert!(sim.node(0).synced.is_empty(), "the other may still come");
+    sim.run_for(Duration::from_secs(41));
+    assert_eq!(sim.node(0).synced.len(), 2, "but not for ever");
+    sim.heal(0, 2);
+    sim.run_until_quiet();
+    // Where none is known to have been there, they are waited for as others are.
+    resumed.graceful_restart.guests.clear();
+    sim.restart(0, resumed, Start::Restarting);
+    sim.run_for(Duration::from_secs(14));
+    assert!(sim.node(0).synced.is_empty());
+    sim.run_for(Duration::from_secs(2));
+    assert_eq!(sim.node(0).synced.len(), 2);
+}
+
+fn state_of_guest(sim: &Simulation, node: usize) -> Option<State> {
+    let peers = sim.node(0).speaker.peers(sim.now());
+    peers.into_iter().find(|peer| peer.address == address(node)).map(|peer| peer.state)
 }
