@@ -1,6 +1,7 @@
 //! The agent on a real Kubernetes API server, with the rights that `manifests/rbac.yaml` gives it.
 
 mod node_status;
+mod passwords;
 mod services;
 
 use std::net::SocketAddr;
@@ -32,7 +33,12 @@ pub(super) const TESTS: &[Test] = &[
     .limit(180),
     Test::new(
         "kubernetes: a password is read with the right to its Secret alone, and follows it",
-        passwords,
+        passwords::followed,
+    )
+    .limit(180),
+    Test::new(
+        "kubernetes: a restart beside a router with a password takes no route out of the kernel",
+        passwords::kept_through_a_restart,
     )
     .limit(180),
     Test::new(
@@ -149,20 +155,6 @@ impl Cluster {
             .with_context(|| format!("{said}\n{}", agent.log_tail()))?;
         }
         Ok(())
-    }
-
-    /// Waits until the first agent says this of a peer's password.
-    fn expect_password(&self, peer: &str, wanted: &str) -> Result<Duration> {
-        let agent = &self.lab.agents[0];
-        let mut said = String::new();
-        until(Duration::from_secs(20), "the password is as it should be", || {
-            // Until the peer is known that is an error.
-            said = agent.ask(&["bgp", "peer", peer]).unwrap_or_else(|error| format!("{error:#}"));
-            Ok(said.lines().any(|line| {
-                line.strip_prefix("password").is_some_and(|value| value.trim() == wanted)
-            }))
-        })
-        .with_context(|| format!("{said}\n{}", agent.log_tail()))
     }
 
     fn agents_know(&self, flow: &str, word: &str) -> Result<()> {
@@ -307,65 +299,6 @@ fn peering(bench: &Bench) -> Result<()> {
     })?;
     println!("              and deleted: {} until both are gone", format_duration(down));
     cluster.expect_well()
-}
-
-const PASSWORD: &str = "correct-horse-battery";
-
-/// The Secret that `manifests/rbac.yaml` lets the agent read.
-fn secret(name: &str) -> Object {
-    Object(json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": { "name": name, "namespace": "kube-system" },
-        "stringData": { "tor": PASSWORD },
-    }))
-}
-
-/// A peer with its password in a Secret. The address answers nobody.
-fn guarded_peer(name: &str, secret: &str, address: &str) -> Object {
-    let reference = json!({ "secretKeyRef": { "name": secret, "key": "tor" } });
-    Object(json!({
-        "apiVersion": "projectcalico.org/v3", "kind": "BGPPeer", "metadata": { "name": name },
-        "spec": { "peerIP": address, "asNumber": 64999, "password": reference },
-    }))
-}
-
-fn passwords(bench: &Bench) -> Result<()> {
-    let mut cluster = Cluster::bare(bench, rack(1, Numbering::PerRack))?;
-    cluster.install_calico()?;
-    cluster.api.apply(&guarded_peer("guarded", "bgp-passwords", "192.0.2.99"))?;
-    cluster.lab.start_agents()?;
-    cluster.expect_password("guarded", "missing: the session stays down")?;
-    let agent = &cluster.lab.agents[0];
-    let peers = agent.ask(&["bgp", "peers"])?;
-    ensure!(peers.contains("there is no Secret kube-system/bgp-passwords"), "{peers}");
-    cluster.api.apply(&secret("bgp-passwords"))?;
-    let took = cluster.expect_password("guarded", "TCP MD5")?;
-    println!("              the Secret is made: {} until it is used", format_duration(took));
-    cluster.expect_well()?;
-
-    // A Secret beyond the agent's rights is there, and stays closed to it.
-    cluster.api.apply(&secret("others"))?;
-    cluster.api.apply(&guarded_peer("curious", "others", "192.0.2.98"))?;
-    let mut check = String::new();
-    until(Duration::from_secs(10), "check names what is forbidden", || {
-        check = cluster.lab.agents[0].ask(&["check"])?;
-        Ok(check.contains("watch of Secret kube-system/others: the API server says 403"))
-    })
-    .with_context(|| check.clone())?;
-    cluster.expect_password("curious", "missing: the session stays down")?;
-    cluster.api.delete(&guarded_peer("curious", "others", "192.0.2.98"))?;
-    cluster.expect_well().context("what is not wanted any more is no problem")?;
-
-    cluster.api.delete(&secret("bgp-passwords"))?;
-    cluster.expect_password("guarded", "missing: the session stays down")?;
-    let agent = &cluster.lab.agents[0];
-    let everything = [
-        agent.ask(&["check"])?,
-        agent.ask(&["bgp", "peer", "guarded"])?,
-        std::fs::read_to_string(agent.log())?,
-    ];
-    ensure!(!everything.concat().contains(PASSWORD), "the password was shown");
-    Ok(())
 }
 
 fn established(lab: &Lab) -> Result<usize> {
