@@ -25,7 +25,6 @@ mod waiters;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +37,7 @@ use crate::api::{Query, bgp};
 use crate::config::{AgentConfig, DatastoreKind};
 use crate::dataplane::kernel::Event as KernelEvent;
 use crate::dataplane::kernel::links::Link;
-use crate::dataplane::{Dataplane, RouteKey, State};
+use crate::dataplane::{Dataplane, RouteKey, State, WantedWays};
 use crate::datastore::kubernetes::StatusWrite;
 use crate::datastore::{Datastore, Event};
 use crate::metrics::Metrics;
@@ -133,7 +132,7 @@ pub struct Daemon {
     /// Interfaces of pods that are peers, and our addresses there.
     workloads: Workloads,
     /// The next hops that the kernel was asked about last: of others no way is known.
-    asked: BTreeSet<IpAddr>,
+    asked: WantedWays,
     routes: RoutePlan,
     /// Where routes could not be changed the last time.
     failed_places: BTreeSet<RouteKey>,
@@ -215,7 +214,7 @@ impl Daemon {
             phase: Phase::Starting,
             ruleset: Ruleset::default(),
             ways: Ways::new(),
-            asked: BTreeSet::new(),
+            asked: WantedWays::new(),
             unreachable: Unreachable::default(),
             links_asked: AskedLinks::default(),
             listening: Listening::default(),

@@ -2,7 +2,7 @@
 //! a guess. Pure; `kernel::routes` moves them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Display, Formatter},
     net::IpAddr,
     sync::Arc,
@@ -105,6 +105,10 @@ pub struct Resolved {
     /// Whose route that is (`rtm_protocol`).
     pub protocol: u8,
 }
+
+/// Addresses to which ways are wanted. With each, the destinations of those of our routes that are made of the way to it:
+/// they hold the address, and lead to it only as long as the way beneath them does.
+pub type WantedWays = BTreeMap<IpAddr, BTreeSet<IpNet>>;
 
 /// Our routes, by key.
 pub type Routes = BTreeMap<RouteKey, Route>;

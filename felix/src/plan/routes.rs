@@ -11,7 +11,9 @@ use ipnet::IpNet;
 use ocicat_bgp::speaker::{NextHopVia, Route as Learned};
 use ocicat_bgp::wire::Family;
 
-use crate::dataplane::{NextHop, Onlink, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes};
+use crate::dataplane::{
+    NextHop, Onlink, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes, WantedWays,
+};
 use crate::plan::peering::Routing;
 use crate::world::World;
 
@@ -29,6 +31,14 @@ fn is_circular(way: &Resolved, prefix: IpNet) -> bool {
     way.protocol == PROTOCOL && way.matched == prefix
 }
 
+/// Who goes by a next hop.
+#[derive(Debug, Default)]
+struct Users {
+    paths: usize,
+    /// The prefixes of these paths that hold the next hop itself: no way to it leads through their routes.
+    around: BTreeSet<IpNet>,
+}
+
 /// The routes that should be in the kernel, kept in step with the world and the speaker.
 ///
 /// Where two want the same place a pod wins over the node's own range, that over an aggregate, that over the way to a peer
@@ -42,8 +52,8 @@ pub struct RoutePlan {
     /// What the speaker has chosen, where there is a way to it.
     learned: Routes,
     best: BTreeMap<IpNet, Learned>,
-    /// How many of these paths go by each next hop that has to be resolved.
-    distant: BTreeMap<IpAddr, usize>,
+    /// The next hops of these paths that have to be resolved.
+    distant: BTreeMap<IpAddr, Users>,
     /// Learned routes of an earlier life, kept until the speaker has heard its peers again (RFC 4724 §4.1).
     held: Routes,
     /// Interfaces that carry nothing: the kernel keeps routes over them as long as they are not switched off, and would
@@ -158,12 +168,17 @@ impl RoutePlan {
     /// The speaker chose paths for a prefix. Gives the place that may have changed.
     pub fn learn(&mut self, route: Learned, ways: &Ways) -> RouteKey {
         let prefix = IpNet::from(route.prefix);
-        for address in distant(&route) {
-            *self.distant.entry(address).or_default() += 1;
-        }
-        if let Some(before) = self.best.insert(prefix, route) {
+        if let Some(before) = self.best.remove(&prefix) {
             self.leave(&before);
         }
+        for address in distant(&route) {
+            let users = self.distant.entry(address).or_default();
+            users.paths += 1;
+            if prefix.contains(&address) {
+                users.around.insert(prefix);
+            }
+        }
+        self.best.insert(prefix, route);
         self.find_way(prefix, ways)
     }
 
@@ -171,8 +186,9 @@ impl RoutePlan {
     fn leave(&mut self, route: &Learned) {
         for address in distant(route) {
             if let Entry::Occupied(mut users) = self.distant.entry(address) {
-                *users.get_mut() -= 1;
-                if *users.get() == 0 {
+                users.get_mut().paths -= 1;
+                users.get_mut().around.remove(&IpNet::from(route.prefix));
+                if users.get().paths == 0 {
                     users.remove();
                 }
             }
@@ -212,6 +228,27 @@ impl RoutePlan {
     /// The next hops that have to be resolved.
     pub fn next_hops(&self) -> BTreeSet<IpAddr> {
         self.distant.keys().chain(self.routing.gateways.values()).copied().collect()
+    }
+
+    /// The same, each with those of our routes that are made of it.
+    pub fn wanted(&self) -> WantedWays {
+        // Where something else has the place, the route there is no circle.
+        let is_made = |prefix: &&IpNet| {
+            let blackhole = Route::blackhole(**prefix).key();
+            let ours =
+                self.own.contains_key(&blackhole) || self.aggregates.contains_key(&blackhole);
+            !ours && !self.guided.contains_key(&learned_key(**prefix))
+        };
+        let around = |users: &Users| users.around.iter().filter(is_made).copied().collect();
+        let mut wanted: WantedWays =
+            self.distant.iter().map(|(hop, users)| (*hop, around(users))).collect();
+        for (peer, gateway) in &self.routing.gateways {
+            let around = wanted.entry(*gateway).or_default();
+            if peer == gateway {
+                around.insert(IpNet::from(*peer));
+            }
+        }
+        wanted
     }
 
     /// Those of these next hops that lead nowhere: there is no way, or it leads back to us.
@@ -396,6 +433,31 @@ mod tests {
         let ways = ways(&[("10.65.2.1", "10.0.1.1", "10.65.2.0/24")]);
         plan.learn(learned("10.65.2.0/24", &["10.65.2.1"]), &ways);
         assert_eq!(text(&plan), [""; 0]);
+    }
+
+    #[test]
+    fn a_route_that_holds_its_next_hop_is_no_way_to_it_unless_something_else_has_its_place() {
+        let mut plan = RoutePlan::default();
+        let hop: IpAddr = "10.65.2.1".parse().unwrap();
+        let around = |plan: &RoutePlan| {
+            let wanted = plan.wanted();
+            wanted[&hop].iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        plan.learn(learned("10.65.2.0/24", &["10.65.2.1"]), &Ways::new());
+        plan.learn(learned("10.65.2.1/32", &["10.65.2.1"]), &Ways::new());
+        plan.learn(learned("198.51.100.0/24", &["10.65.2.1"]), &Ways::new());
+        assert_eq!(around(&plan), ["10.65.2.0/24", "10.65.2.1/32"]);
+        // The same again, and another way for one of them.
+        plan.learn(learned("10.65.2.0/24", &["10.65.2.1"]), &Ways::new());
+        let gateways = [(hop, "10.0.1.1".parse().unwrap())].into();
+        let known = ways(&[("10.0.1.1", "10.0.1.1", "10.0.1.0/24")]);
+        plan.follow_peering(Routing { gateways, ..Routing::default() }, &known);
+        assert_eq!(around(&plan), ["10.65.2.0/24"]);
+        plan.aggregate(net("10.65.2.0/24"));
+        assert_eq!(around(&plan), [""; 0]);
+        plan.end_aggregate(net("10.65.2.0/24"));
+        plan.learn(learned("10.65.2.0/24", &["10.0.9.9"]), &known);
+        assert_eq!(around(&plan), [""; 0]);
     }
 
     #[test]
