@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
+use ocicat_bgp::speaker::{NextHopVia, PeerName, Route as Learned};
+use ocicat_bgp::wire::PeerKind;
 use ocicat_felix::dataplane::{
     NextHop, Onlink, Route, RouteChanges, RouteError, RouteKind, Routes, kernel::KernelRoutes,
     route::diff,
 };
+use ocicat_felix::plan::routes::{RoutePlan, Ways};
 
 #[path = "tables/netns.rs"]
 mod netns;
@@ -274,5 +277,54 @@ fn the_way_beneath_a_route_is_the_one_that_would_be_without_it() {
         let two = [hop("2001:db8::1", "eth0"), hop("2001:db8:1::1", "eth1")];
         check("fd00:2:3::1", &["fd00:2:3::/48"], Some(("fd00:2::/32", &two)));
         check("fd00:4:3::1", &["fd00:4:3::/48"], None);
+    });
+}
+
+#[test]
+fn learned_routes_of_the_old_metric_move_without_a_gap_and_leave_a_foreign_default_alone() {
+    in_fresh_namespace(&["ip", "sh"], || {
+        node();
+        // As router advertisements make it.
+        ip("-6 route add default via 2001:db8::9 proto ra metric 1024");
+        ip("-6 route add fd00:2::/64 via 2001:db8::1 proto 179 metric 1024");
+        ip("-6 route add 2001:db8:9::1/128 via 2001:db8::1 proto 179 metric 1024");
+        let mut routes = KernelRoutes::open().unwrap();
+        let before = routes.read().unwrap();
+        let mut plan = RoutePlan::default();
+        plan.hold(&before);
+        let learned = Learned {
+            prefix: net("::/0").into(),
+            next_hops: vec![NextHopVia {
+                address: address("fe80::1"),
+                link_local: None,
+                peer: PeerName::from("tor"),
+                kind: PeerKind::External,
+                interface: Some("eth0".into()),
+            }],
+        };
+        plan.learn(learned, &Ways::new());
+        let changes = diff(&plan.all(), &before);
+        let lines = changes.to_string();
+        let verbs: Vec<&str> = lines.lines().map(|line| &line[12..15]).collect();
+        assert_eq!(verbs, ["add", "add", "add", "del", "del"], "{lines}");
+        let log = std::env::temp_dir().join(format!("routes-{}", std::process::id()));
+        let monitor = format!("exec ip -6 monitor route > {}", log.display());
+        let mut monitor = std::process::Command::new("sh").args(["-c", &monitor]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let failures = routes.apply(&changes);
+        assert!(failures.is_empty(), "{failures:?}");
+        assert_eq!(routes.read().unwrap(), plan.all());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        monitor.kill().unwrap();
+        monitor.wait().unwrap();
+        let seen = std::fs::read_to_string(&log).unwrap();
+        std::fs::remove_file(log).unwrap();
+        let at = |what: &str| seen.lines().position(|line| line.starts_with(what)).expect(&seen);
+        assert!(at("fd00:2::/64") < at("Deleted fd00:2::/64"), "{seen}");
+        assert!(
+            ip("-6 route get 2001:db8:77::1").contains("fe80::1"),
+            "the learned one goes first"
+        );
+        assert!(ip("-6 route show default").contains("proto ra"));
     });
 }

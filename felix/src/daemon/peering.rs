@@ -242,13 +242,13 @@ impl Daemon {
             }
             Event::AggregateFormed(prefix) => {
                 info!(%prefix, "an aggregate is told");
-                let place = self.routes.aggregate(prefix.into());
-                self.pending.routes_at([place]);
+                let places = self.routes.aggregate(prefix.into());
+                self.pending.routes_at(places);
             }
             Event::AggregateGone(prefix) => {
                 info!(%prefix, "an aggregate is not told any longer");
-                let place = self.routes.end_aggregate(prefix.into());
-                self.pending.routes_at([place]);
+                let places = self.routes.end_aggregate(prefix.into());
+                self.pending.routes_at(places);
             }
             // The speaker's own thread has logged it.
             Event::PeerStateChanged { peer, old, new, reason } => {

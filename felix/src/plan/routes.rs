@@ -19,9 +19,12 @@ use crate::world::World;
 
 pub use legs::{Leg, LegOrigin};
 
-/// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more). For
-/// IPv6 the kernel's own default serves: what is connected has 256.
+/// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more).
 const LEARNED_IPV4_METRIC: u32 = 20;
+
+/// Metric of learned IPv6 routes: behind what is connected (256), before router advertisements and what was configured
+/// without a metric (1024).
+const LEARNED_IPV6_METRIC: u32 = 512;
 
 /// Which way each next hop of BGP really goes: itself when it is on a link, else the gateways towards it.
 pub type Ways = BTreeMap<IpAddr, Resolved>;
@@ -68,14 +71,20 @@ pub struct RoutePlan {
 }
 
 impl RoutePlan {
-    /// Holds on to the learned routes that an earlier life left in the kernel.
+    /// Holds on to the learned routes that an earlier life left in the kernel. Those of a version that gave them another
+    /// metric move.
     pub fn hold(&mut self, kernel: &Routes) {
         let has_gateway = |route: &&Route| match &route.kind {
             RouteKind::Unicast(hops) => hops.iter().any(|hop| hop.gateway.is_some()),
             RouteKind::Blackhole => false,
         };
-        let held = kernel.values().filter(has_gateway);
-        self.held = held.map(|route| (route.key(), route.clone())).collect();
+        self.held.clear();
+        for route in kernel.values().filter(has_gateway) {
+            let key = learned_key(route.destination);
+            let moved = || Route { metric: key.metric, ..route.clone() };
+            // One with the right metric comes first.
+            self.held.entry(key).or_insert_with(moved);
+        }
     }
 
     /// The speaker has heard all there is to hear of a family. Gives the places that may have changed.
@@ -110,7 +119,7 @@ impl RoutePlan {
         let before = std::mem::replace(&mut self.own, own);
         let changed = before.values().filter(|route| self.own.get(&route.key()) != Some(*route));
         let new = self.own.values().filter(|route| before.get(&route.key()) != Some(*route));
-        changed.chain(new).map(Route::key).collect()
+        changed.chain(new).flat_map(|route| places(route.destination)).collect()
     }
 
     /// Follows what the configuration of peers says. Gives the places that may have changed.
@@ -203,19 +212,17 @@ impl RoutePlan {
         self.find_way(prefix, ways)
     }
 
-    /// An aggregate is told from now on. Gives the place that may have changed.
-    pub fn aggregate(&mut self, prefix: IpNet) -> RouteKey {
+    /// An aggregate is told from now on. Gives the places that may have changed.
+    pub fn aggregate(&mut self, prefix: IpNet) -> BTreeSet<RouteKey> {
         let route = Route::blackhole(prefix);
-        let key = route.key();
-        self.aggregates.insert(key, route);
-        key
+        self.aggregates.insert(route.key(), route);
+        places(prefix)
     }
 
-    /// An aggregate is not told any longer. Gives the place that may have changed.
-    pub fn end_aggregate(&mut self, prefix: IpNet) -> RouteKey {
-        let key = Route::blackhole(prefix).key();
-        self.aggregates.remove(&key);
-        key
+    /// An aggregate is not told any longer. Gives the places that may have changed.
+    pub fn end_aggregate(&mut self, prefix: IpNet) -> BTreeSet<RouteKey> {
+        self.aggregates.remove(&own_key(prefix));
+        places(prefix)
     }
 
     /// Ways have changed. Gives the places that may have changed.
@@ -262,14 +269,27 @@ impl RoutePlan {
     /// What should be in a place.
     pub fn desired(&self, key: &RouteKey) -> Option<&Route> {
         let ours = self.own.get(key).or_else(|| self.aggregates.get(key));
+        if ours.is_some() || self.yields(key) {
+            return ours;
+        }
         let of_peers = self.guided.get(key).or_else(|| self.learned.get(key));
-        ours.or(of_peers).or_else(|| self.held.get(key))
+        of_peers.or_else(|| self.held.get(key))
+    }
+
+    /// Whether a route of our own leads to the prefix.
+    fn is_ours(&self, prefix: IpNet) -> bool {
+        let key = own_key(prefix);
+        self.own.contains_key(&key) || self.aggregates.contains_key(&key)
+    }
+
+    /// Whether the kernel would prefer this place to that of a route of our own, which so has to be alone.
+    fn yields(&self, key: &RouteKey) -> bool {
+        key.metric < own_key(key.destination).metric && self.is_ours(key.destination)
     }
 
     /// The routes that should lead to a prefix.
     pub fn at(&self, prefix: IpNet) -> Vec<&Route> {
-        let places = BTreeSet::from([Route::blackhole(prefix).key(), learned_key(prefix)]);
-        places.iter().filter_map(|place| self.desired(place)).collect()
+        places(prefix).iter().filter_map(|place| self.desired(place)).collect()
     }
 
     /// Everything that should be.
@@ -277,6 +297,7 @@ impl RoutePlan {
         let mut all = self.held.clone();
         all.extend(self.learned.iter().map(|(key, route)| (*key, route.clone())));
         all.extend(self.guided.iter().map(|(key, route)| (*key, route.clone())));
+        all.retain(|key, _| !self.yields(key));
         all.extend(self.aggregates.iter().map(|(key, route)| (*key, route.clone())));
         all.extend(self.own.iter().map(|(key, route)| (*key, route.clone())));
         all
@@ -347,9 +368,19 @@ fn on_link(hop: &NextHopVia) -> Option<NextHop> {
 fn learned_key(prefix: IpNet) -> RouteKey {
     let metric = match prefix {
         IpNet::V4(_) => LEARNED_IPV4_METRIC,
-        IpNet::V6(_) => Route::blackhole(prefix).metric,
+        IpNet::V6(_) => LEARNED_IPV6_METRIC,
     };
     RouteKey { destination: prefix, metric }
+}
+
+/// The place of a route of our own.
+fn own_key(prefix: IpNet) -> RouteKey {
+    Route::blackhole(prefix).key()
+}
+
+/// All places of routes to a prefix.
+fn places(prefix: IpNet) -> BTreeSet<RouteKey> {
+    BTreeSet::from([own_key(prefix), learned_key(prefix)])
 }
 
 #[cfg(test)]
@@ -548,6 +579,40 @@ mod tests {
         assert_eq!(
             text(plan.legs(Family::Ipv6, 9, &ways)),
             [format!("fd00:65:2::/64 fd00::1 - {by_tor}")]
+        );
+    }
+
+    #[test]
+    fn learned_ipv6_routes_yield_to_our_own_though_the_kernel_would_prefer_them() {
+        let mut plan = RoutePlan::default();
+        let ways = ways(&[("fd00:2::10", "fd00:1::1", "::/0")]);
+        plan.learn(learned("fd00:65:2::/64", &["fd00:2::10"]), &ways);
+        let learned = ["fd00:65:2::/64 via fd00:1::1 dev eth0 proto 179 metric 512"];
+        assert_eq!(text(&plan), learned);
+        let prefix = net("fd00:65:2::/64");
+        assert!(plan.aggregate(prefix).contains(&learned_key(prefix)));
+        assert_eq!(text(&plan), ["blackhole fd00:65:2::/64 proto 179 metric 1024"]);
+        assert_eq!(plan.at(prefix).len(), 1);
+        assert!(plan.end_aggregate(prefix).contains(&learned_key(prefix)));
+        assert_eq!(text(&plan), learned);
+    }
+
+    #[test]
+    fn learned_ipv6_routes_of_an_earlier_version_move() {
+        let route = |text: &str, metric, via: &str| {
+            let hop = ways(&[("fd00::1", via, "::/0")]).into_values().next().unwrap().hops;
+            Route { metric, ..Route::new(net(text), RouteKind::Unicast(hop)) }
+        };
+        let old = [route("fd00:2::/64", 1024, "fe80::1"), route("fd00:3::/64", 1024, "fe80::1")];
+        let kernel = old.into_iter().chain([route("fd00:3::/64", 512, "fe80::2")]);
+        let mut plan = RoutePlan::default();
+        plan.hold(&kernel.map(|route| (route.key(), route)).collect());
+        assert_eq!(
+            text(&plan),
+            [
+                "fd00:2::/64 via fe80::1 dev eth0 proto 179 metric 512",
+                "fd00:3::/64 via fe80::2 dev eth0 proto 179 metric 512"
+            ]
         );
     }
 

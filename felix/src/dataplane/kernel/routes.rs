@@ -90,9 +90,16 @@ impl KernelRoutes {
     pub fn apply(&mut self, changes: &RouteChanges) -> Vec<RouteFailure> {
         let mut failures = Vec::new();
         let mut taken = Vec::new();
-        self.run(Verb::Delete, &changes.delete, &mut failures);
+        let (first, last) = changes.deletions();
+        self.run(Verb::Delete, first, &mut failures);
         self.run(Verb::Replace, &changes.replace, &mut failures);
         self.run(Verb::Add, &changes.add, &mut taken);
+        if !last.is_empty() {
+            self.run(Verb::Delete, last, &mut failures);
+            // The old route may have stood in the way of the new one's gateway.
+            let again: Vec<Route> = taken.drain(..).map(|failure| failure.route).collect();
+            self.run(Verb::Add, &again, &mut taken);
+        }
         let exists =
             |failure: &RouteFailure| matches!(failure.why, RouteError::Refused(libc::EEXIST));
         let (taken, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(exists);
@@ -129,7 +136,12 @@ impl KernelRoutes {
         (found.matched == route.destination).then_some(found.protocol)
     }
 
-    fn run(&mut self, verb: Verb, routes: &[Route], failures: &mut Vec<RouteFailure>) {
+    fn run<'a>(
+        &mut self,
+        verb: Verb,
+        routes: impl IntoIterator<Item = &'a Route>,
+        failures: &mut Vec<RouteFailure>,
+    ) {
         let mut indices = Indices::default();
         let mut ready = Vec::new();
         for route in routes {
