@@ -92,6 +92,39 @@ fn what_others_do_is_announced_and_what_we_do_is_not() {
 }
 
 #[test]
+fn interfaces_are_announced_again_when_notifications_were_lost() {
+    in_fresh_namespace(&["ip"], || {
+        ip("link set lo up");
+        ip("link add eth7 type veth peer name far7");
+        ip("link add gone0 type veth peer name far-gone0");
+        ip("link set eth7 up");
+        ip("addr add 192.0.2.1/24 dev eth7");
+        let kernel = Kernel::open("ocicat").unwrap();
+        // Nobody takes what is announced, so the kernel has to keep it.
+        let (sender, mut events) = mpsc::channel(1);
+        Monitor::open(&kernel).unwrap().spawn(sender).unwrap();
+        let line = |n: u16| format!("route add blackhole 10.7.{}.{}/32\n", n >> 8, n & 255);
+        let flood: String = (0..u16::MAX / 2).map(line).collect();
+        output("ip", &["-batch", "-"], &flood).unwrap();
+        ip("link set eth7 mtu 1400");
+        ip("link del gone0");
+        expect(&mut events, |event| *event == Event::Lost);
+        let (mut changed, mut gone) = (false, false);
+        while !(changed && gone) {
+            match next(&mut events) {
+                Event::Link(link) => changed |= &*link.name == "eth7" && link.mtu == 1400,
+                Event::LinkGone { name, .. } => gone |= &*name == "gone0",
+                _ => {}
+            }
+        }
+        // Its interface is known by name again.
+        ip("addr del 192.0.2.1/24 dev eth7");
+        let lost = |event: &Event| matches!(event, Event::AddressGone { interface } if &**interface == "eth7");
+        expect(&mut events, lost);
+    });
+}
+
+#[test]
 fn a_whole_change_is_made_and_settled_in_the_mirror() {
     in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");

@@ -60,7 +60,7 @@ impl Daemon {
             }
             Event::Lost => {
                 self.pending.read = true;
-                self.pending.resolve();
+                self.addresses_changed();
             }
         }
     }
