@@ -181,6 +181,32 @@ fn every_kind_of_session_comes_up_sees_the_link_go_and_comes_back() {
     });
 }
 
+/// A packet is lost while the address is away, and no more: the detection time is shorter than a second.
+#[test]
+fn an_address_that_goes_and_comes_back_ends_no_session() {
+    with_two(|near, far, _stranger| {
+        [&near, &far].into_iter().for_each(|machine| machine.all(None));
+        for (machine, own, peer) in [(&near, 1, 2), (&far, 2, 1)] {
+            let mut patient = sessions(own, peer);
+            for config in patient.values_mut() {
+                config.timing.multiplier = 16.try_into().unwrap();
+            }
+            machine.bfd.configure(patient).unwrap();
+        }
+        // Both have heard of it.
+        thread::sleep(Duration::from_millis(300));
+        ip("addr del 10.9.0.1/24 dev eth0");
+        // Long enough for each session to have sent something.
+        thread::sleep(Duration::from_millis(60));
+        ip("addr add 10.9.0.1/24 dev eth0");
+        thread::sleep(Duration::from_millis(1500));
+        for session in [near.look(), far.look()].concat() {
+            let seen = (session.state, session.failures.total(), session.error.is_none());
+            assert_eq!(seen, (State::Up, 0, true), "{session:#?}");
+        }
+    });
+}
+
 /// The type of the sink must not ask for more than a closure with a channel has.
 #[test]
 fn a_sender_of_events_is_a_sink() {

@@ -21,11 +21,11 @@ mod planning;
 mod rpki;
 mod services;
 mod statuses;
+mod unused;
 mod waiters;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ use crate::api::{Query, bgp};
 use crate::config::{AgentConfig, DatastoreKind};
 use crate::dataplane::kernel::Event as KernelEvent;
 use crate::dataplane::kernel::links::Link;
-use crate::dataplane::{Dataplane, RouteKey, State};
+use crate::dataplane::{Dataplane, RouteKey, State, WantedWays};
 use crate::datastore::kubernetes::StatusWrite;
 use crate::datastore::{Datastore, Event};
 use crate::metrics::Metrics;
@@ -55,6 +55,7 @@ use peering::Speaker;
 use pending::Pending;
 use services::Demand;
 use statuses::Statuses;
+use unused::Unused;
 use waiters::Waiters;
 use writer::Writer;
 
@@ -128,12 +129,13 @@ pub struct Daemon {
     ways: Ways,
     /// Next hops to which the kernel has no way, and links that carry nothing.
     unreachable: Unreachable,
+    unused: Unused,
     links_asked: AskedLinks,
     listening: Listening,
     /// Interfaces of pods that are peers, and our addresses there.
     workloads: Workloads,
     /// The next hops that the kernel was asked about last: of others no way is known.
-    asked: BTreeSet<IpAddr>,
+    asked: WantedWays,
     routes: RoutePlan,
     /// Where routes could not be changed the last time.
     failed_places: BTreeSet<RouteKey>,
@@ -215,8 +217,9 @@ impl Daemon {
             phase: Phase::Starting,
             ruleset: Ruleset::default(),
             ways: Ways::new(),
-            asked: BTreeSet::new(),
+            asked: WantedWays::new(),
             unreachable: Unreachable::default(),
+            unused: Unused::default(),
             links_asked: AskedLinks::default(),
             listening: Listening::default(),
             workloads: Workloads::default(),
@@ -339,6 +342,7 @@ impl Daemon {
             self.read_kernel();
         }
         self.retry_failed();
+        self.forget_unused();
         self.advance_drain();
         self.advance_statuses();
     }

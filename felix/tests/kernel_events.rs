@@ -92,6 +92,38 @@ fn what_others_do_is_announced_and_what_we_do_is_not() {
 }
 
 #[test]
+fn interfaces_are_announced_again_when_notifications_were_lost() {
+    in_fresh_namespace(&["ip"], || {
+        ip("link set lo up");
+        ip("link add eth7 type veth peer name far7");
+        ip("link add gone0 type veth peer name far-gone0");
+        ip("link set eth7 up");
+        ip("addr add 192.0.2.1/24 dev eth7");
+        let kernel = Kernel::open("ocicat").unwrap();
+        // Nobody takes what is announced, so the kernel has to keep it.
+        let (sender, mut events) = mpsc::channel(1);
+        Monitor::open(&kernel).unwrap().spawn(sender).unwrap();
+        let line = |n: u16| format!("route add blackhole 10.7.{}.{}/32\n", n >> 8, n & 255);
+        let flood: String = (0..u16::MAX / 2).map(line).collect();
+        output("ip", &["-batch", "-"], &flood).unwrap();
+        ip("link set eth7 mtu 1400");
+        ip("link del gone0");
+        expect(&mut events, |event| *event == Event::Lost);
+        let (mut changed, mut gone) = (false, false);
+        while !(changed && gone) {
+            let event = next(&mut events);
+            changed |=
+                matches!(&event, Event::Link(link) if &*link.name == "eth7" && link.mtu == 1400);
+            gone |= matches!(&event, Event::LinkGone { name, .. } if &**name == "gone0");
+        }
+        // Its interface is known by name again.
+        ip("addr del 192.0.2.1/24 dev eth7");
+        let lost = |event: &Event| matches!(event, Event::AddressGone { interface } if &**interface == "eth7");
+        expect(&mut events, lost);
+    });
+}
+
+#[test]
 fn a_whole_change_is_made_and_settled_in_the_mirror() {
     in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");
@@ -143,6 +175,23 @@ fn pod_interfaces_and_the_node_are_set_up() {
             (addresses[0].index, addresses[0].address.to_string()),
             (pod.index, "192.0.2.1/24".into())
         );
+    });
+}
+
+#[test]
+fn the_room_for_keys_is_raised_and_never_lowered() {
+    in_fresh_namespace(&[], || {
+        let path = "/proc/sys/net/core/optmem_max";
+        if !std::fs::exists(path).unwrap() {
+            eprintln!("skipped: before Linux 6.8 it is not of the namespace");
+            return;
+        }
+        let now = || std::fs::read_to_string(path).unwrap().trim().to_owned();
+        for (before, after) in [("20480", "1048576"), ("2000000", "2000000")] {
+            std::fs::write(path, before).unwrap();
+            sysctl::for_speaker().iter().for_each(|setting| setting.apply().unwrap());
+            assert_eq!(now(), after);
+        }
     });
 }
 

@@ -1,12 +1,15 @@
 //! Our routes against the kernel, set up and looked at with `ip`.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
+use ocicat_bgp::speaker::{NextHopVia, PeerName, Route as Learned};
+use ocicat_bgp::wire::PeerKind;
 use ocicat_felix::dataplane::{
     NextHop, Onlink, Route, RouteChanges, RouteError, RouteKind, Routes, kernel::KernelRoutes,
     route::diff,
 };
+use ocicat_felix::plan::routes::{RoutePlan, Ways};
 
 #[path = "tables/netns.rs"]
 mod netns;
@@ -226,5 +229,102 @@ fn the_kernel_says_where_an_address_is() {
         check("192.0.2.10", None);
         check("203.0.113.1", None);
         check("2001:db8:9::1", None);
+    });
+}
+
+#[test]
+fn the_way_beneath_a_route_is_the_one_that_would_be_without_it() {
+    in_fresh_namespace(&["ip"], || {
+        node();
+        for (family, lines) in [
+            (
+                "-4",
+                "default via 192.0.2.1 proto 179 metric 20
+                default via 198.51.100.1 proto static metric 300
+                10.2.0.0/16 via 192.0.2.2 proto 179 metric 20
+                10.2.3.0/24 via 192.0.2.3 proto 179 metric 20
+                10.2.3.1/32 via 192.0.2.4 proto 179 metric 20
+                blackhole 10.4.0.0/16
+                10.4.3.0/24 via 192.0.2.3 proto 179 metric 20",
+            ),
+            (
+                "-6",
+                "fd00:2::/32 proto 179 nexthop via 2001:db8::1 nexthop via 2001:db8:1::1
+                fd00:2:3::/48 via 2001:db8::2 proto 179
+                fd00:4:3::/48 via 2001:db8::2 proto 179",
+            ),
+        ] {
+            lines.lines().for_each(|line| drop(ip(&format!("{family} route add {}", line.trim()))));
+        }
+        let mut routes = KernelRoutes::open().unwrap();
+        let mut check = |to: &str, made_of_it: &[&str], expected: Option<(&str, &[NextHop])>| {
+            let made_of_it = made_of_it.iter().map(|text| net(text)).collect();
+            let found = routes.resolve_beneath(&BTreeMap::from([(address(to), made_of_it)]));
+            let found = found.unwrap();
+            let found = found.get(&address(to)).map(|way| (way.matched, way.hops.as_slice()));
+            assert_eq!(found, expected.map(|(matched, hops)| (net(matched), hops)), "{to}");
+        };
+        check("10.2.3.1", &[], Some(("10.2.3.1/32", &[hop("192.0.2.4", "eth0")])));
+        check("10.2.3.1", &["10.2.3.1/32"], Some(("10.2.3.0/24", &[hop("192.0.2.3", "eth0")])));
+        let both = ["10.2.3.1/32", "10.2.3.0/24"];
+        check("10.2.3.1", &both, Some(("10.2.0.0/16", &[hop("192.0.2.2", "eth0")])));
+        let all = ["10.2.3.1/32", "10.2.3.0/24", "10.2.0.0/16"];
+        check("10.2.3.1", &all, Some(("0.0.0.0/0", &[hop("192.0.2.1", "eth0")])));
+        // Somebody else's default is no circle.
+        check("10.9.9.9", &["0.0.0.0/0"], Some(("0.0.0.0/0", &[hop("198.51.100.1", "eth1")])));
+        check("10.4.3.1", &["10.4.3.0/24"], None);
+        check("192.0.2.7", &["192.0.2.0/24"], Some(("192.0.2.0/24", &[hop("192.0.2.7", "eth0")])));
+        let two = [hop("2001:db8::1", "eth0"), hop("2001:db8:1::1", "eth1")];
+        check("fd00:2:3::1", &["fd00:2:3::/48"], Some(("fd00:2::/32", &two)));
+        check("fd00:4:3::1", &["fd00:4:3::/48"], None);
+    });
+}
+
+#[test]
+fn learned_routes_of_the_old_metric_move_without_a_gap_and_leave_a_foreign_default_alone() {
+    in_fresh_namespace(&["ip", "sh"], || {
+        node();
+        // As router advertisements make it.
+        ip("-6 route add default via 2001:db8::9 proto ra metric 1024");
+        ip("-6 route add fd00:2::/64 via 2001:db8::1 proto 179 metric 1024");
+        ip("-6 route add 2001:db8:9::1/128 via 2001:db8::1 proto 179 metric 1024");
+        let mut routes = KernelRoutes::open().unwrap();
+        let before = routes.read().unwrap();
+        let mut plan = RoutePlan::default();
+        plan.hold(&before);
+        let learned = Learned {
+            prefix: net("::/0").into(),
+            next_hops: vec![NextHopVia {
+                address: address("fe80::1"),
+                link_local: None,
+                peer: PeerName::from("tor"),
+                kind: PeerKind::External,
+                interface: Some("eth0".into()),
+            }],
+        };
+        plan.learn(learned, &Ways::new());
+        let changes = diff(&plan.all(), &before);
+        let lines = changes.to_string();
+        let verbs: Vec<&str> = lines.lines().map(|line| &line[12..15]).collect();
+        assert_eq!(verbs, ["add", "add", "add", "del", "del"], "{lines}");
+        let log = std::env::temp_dir().join(format!("routes-{}", std::process::id()));
+        let monitor = format!("exec ip -6 monitor route > {}", log.display());
+        let mut monitor = std::process::Command::new("sh").args(["-c", &monitor]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let failures = routes.apply(&changes);
+        assert!(failures.is_empty(), "{failures:?}");
+        assert_eq!(routes.read().unwrap(), plan.all());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        monitor.kill().unwrap();
+        monitor.wait().unwrap();
+        let seen = std::fs::read_to_string(&log).unwrap();
+        std::fs::remove_file(log).unwrap();
+        let at = |what: &str| seen.lines().position(|line| line.starts_with(what)).expect(&seen);
+        assert!(at("fd00:2::/64") < at("Deleted fd00:2::/64"), "{seen}");
+        assert!(
+            ip("-6 route get 2001:db8:77::1").contains("fe80::1"),
+            "the learned one goes first"
+        );
+        assert!(ip("-6 route show default").contains("proto ra"));
     });
 }

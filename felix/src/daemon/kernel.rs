@@ -60,7 +60,7 @@ impl Daemon {
             }
             Event::Lost => {
                 self.pending.read = true;
-                self.pending.resolve();
+                self.addresses_changed();
             }
         }
     }
@@ -144,12 +144,10 @@ impl Daemon {
             return None;
         }
         if std::mem::take(&mut self.pending.resolve) {
-            let mut next_hops = self.wanted_ways();
-            // No chosen route goes by these, and none will before they are reachable again.
-            next_hops.extend(&self.unreachable.next_hops);
-            if !next_hops.is_empty() {
-                self.asked.clone_from(&next_hops);
-                return Some(Job::Resolve(next_hops));
+            let wanted = self.wanted_ways();
+            if !wanted.is_empty() {
+                self.asked.clone_from(&wanted);
+                return Some(Job::Resolve(wanted));
             }
         }
         if self.pending.may_try()
@@ -216,7 +214,7 @@ impl Daemon {
                     self.pending.routes_at(places);
                 }
                 self.tell_links();
-                self.tell_unreachable(&asked);
+                self.tell_unreachable(&asked.into_keys().collect());
             }
             Some(Done::Adopted(failures)) => {
                 for failure in failures {

@@ -8,7 +8,7 @@ use ocicat_bgp::rib::filter::Filter;
 use ocicat_bgp::speaker::{Config, Links};
 
 use super::Daemon;
-use crate::dataplane::Resolved;
+use crate::dataplane::{Resolved, WantedWays};
 
 /// What filters ask about interfaces, and what they were told.
 #[derive(Debug, Default)]
@@ -20,9 +20,17 @@ pub(super) struct AskedLinks {
 
 impl Daemon {
     /// The addresses to which ways are wanted.
-    pub(super) fn wanted_ways(&self) -> BTreeSet<IpAddr> {
-        let mut wanted = self.routes.next_hops();
-        wanted.extend(self.links_asked.peers.iter().flatten());
+    pub(super) fn wanted_ways(&self) -> WantedWays {
+        let mut wanted = self.routes.wanted();
+        for peer in self.links_asked.peers.iter().flatten() {
+            wanted.entry(*peer).or_default();
+        }
+        // No chosen route goes by these, and none will before they are reachable again. What was made of them would be,
+        // and still is no way to them, though another path has taken its place.
+        for hop in &self.unreachable.next_hops {
+            let before = self.asked.get(hop).into_iter().flatten();
+            wanted.entry(*hop).or_default().extend(before);
+        }
         wanted
     }
 

@@ -86,9 +86,11 @@ impl Daemon {
         }
     }
 
-    /// Has the kernel asked about next hops that were not asked about yet.
+    /// Has the kernel asked about next hops that were not asked about yet, or not without the routes that are now made of
+    /// them.
     pub(super) fn find_ways(&mut self) {
-        if !self.wanted_ways().is_subset(&self.asked) {
+        let wanted = self.wanted_ways();
+        if wanted.iter().any(|(hop, made_of_it)| self.asked.get(hop) != Some(made_of_it)) {
             self.pending.resolve();
         }
     }

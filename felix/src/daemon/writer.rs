@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::dataplane::{Change, Dataplane, Outcome, PodEnds, State};
+use crate::dataplane::{Change, Dataplane, Outcome, PROTOCOL, PodEnds, State, WantedWays};
 use crate::plan::routes::Ways;
 
 /// What the thread is asked to do.
@@ -18,7 +18,7 @@ pub(super) enum Job {
     /// Make a change.
     Apply(Box<Change>),
     /// Find the way to these next hops.
-    Resolve(BTreeSet<IpAddr>),
+    Resolve(WantedWays),
     /// Set the node up as a router.
     Prepare,
     /// Set up the node's ends of pods' interfaces.
@@ -34,7 +34,7 @@ pub(super) enum Done {
     /// The change, what became of it, and how long it took.
     Applied(Box<Change>, Outcome, Duration),
     /// The ways that there are to what was asked for.
-    Resolved(BTreeSet<IpAddr>, Ways),
+    Resolved(WantedWays, Ways),
     /// Something beside rules and routes was done, but for this.
     Adopted(Vec<String>),
 }
@@ -78,9 +78,9 @@ fn run(
                 let outcome = dataplane.apply(&change);
                 Done::Applied(change, outcome, begun.elapsed())
             }
-            Job::Resolve(addresses) => {
-                let ways = resolve(&mut *dataplane, &addresses);
-                Done::Resolved(addresses, ways)
+            Job::Resolve(wanted) => {
+                let ways = resolve(&mut *dataplane, &wanted);
+                Done::Resolved(wanted, ways)
             }
             Job::Adopt(ends) => Done::Adopted(dataplane.adopt(&ends)),
             Job::Prepare => Done::Adopted(dataplane.prepare_node()),
@@ -92,15 +92,25 @@ fn run(
     }
 }
 
-fn resolve(dataplane: &mut dyn Dataplane, addresses: &BTreeSet<IpAddr>) -> Ways {
+fn resolve(dataplane: &mut dyn Dataplane, wanted: &WantedWays) -> Ways {
     let mut ways = Ways::new();
-    for &address in addresses {
+    let mut circles = WantedWays::new();
+    for (&address, made_of_it) in wanted {
         match dataplane.resolve(address) {
+            Ok(Some(way)) if way.protocol == PROTOCOL && made_of_it.contains(&way.matched) => {
+                circles.insert(address, made_of_it.clone());
+            }
             Ok(Some(way)) => _ = ways.insert(address, way),
             Ok(None) => {}
             Err(problem) => {
                 warn!(%address, %problem, "the kernel does not say where a next hop is");
             }
+        }
+    }
+    if !circles.is_empty() {
+        match dataplane.resolve_beneath(&circles) {
+            Ok(found) => ways.extend(found),
+            Err(problem) => warn!(%problem, "the kernel does not say where next hops are"),
         }
     }
     ways

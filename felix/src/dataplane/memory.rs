@@ -1,8 +1,11 @@
 //! A dataplane without a kernel: for tests, and for `plan` on a machine that is no node.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Change, CommitError, Dataplane, Outcome, PodEnds, Rejection, Resolved, State};
+use super::{
+    Change, CommitError, Dataplane, Outcome, PodEnds, Rejection, Resolved, State, WantedWays,
+};
 use crate::nft::{Table, Transaction, Why};
 
 /// Holds what a kernel would hold, and refuses what a kernel would refuse.
@@ -55,6 +58,10 @@ impl Dataplane for Memory {
     /// Knows no links: there is no way to anywhere.
     fn resolve(&mut self, _: IpAddr) -> std::io::Result<Option<Resolved>> {
         Ok(None)
+    }
+
+    fn resolve_beneath(&mut self, _: &WantedWays) -> std::io::Result<BTreeMap<IpAddr, Resolved>> {
+        Ok(BTreeMap::new())
     }
 
     fn prepare_node(&mut self) -> Vec<String> {

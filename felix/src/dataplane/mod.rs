@@ -11,6 +11,7 @@ pub mod route;
 pub use memory::Memory;
 pub use route::{
     NextHop, Onlink, PROTOCOL, Resolved, Route, RouteChanges, RouteKey, RouteKind, Routes,
+    WantedWays,
 };
 
 use std::{
@@ -171,6 +172,16 @@ pub trait Dataplane {
     /// # Errors
     /// When it cannot be asked.
     fn resolve(&mut self, address: IpAddr) -> std::io::Result<Option<Resolved>>;
+
+    /// The ways to addresses as they would be without the routes of ours that are made of them. Reads the whole table: for
+    /// those alone whose way leads through such a route.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn resolve_beneath(
+        &mut self,
+        wanted: &WantedWays,
+    ) -> std::io::Result<BTreeMap<IpAddr, Resolved>>;
 
     /// Sets the node up as a router. Gives what could not be done.
     fn prepare_node(&mut self) -> Vec<String>;

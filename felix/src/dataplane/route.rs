@@ -2,7 +2,7 @@
 //! a guess. Pure; `kernel::routes` moves them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt::{self, Display, Formatter},
     net::IpAddr,
     sync::Arc,
@@ -106,6 +106,10 @@ pub struct Resolved {
     pub protocol: u8,
 }
 
+/// Addresses to which ways are wanted. With each, the destinations of those of our routes that are made of the way to it:
+/// they hold the address, and lead to it only as long as the way beneath them does.
+pub type WantedWays = BTreeMap<IpAddr, BTreeSet<IpNet>>;
+
 /// Our routes, by key.
 pub type Routes = BTreeMap<RouteKey, Route>;
 
@@ -129,6 +133,13 @@ impl RouteChanges {
     /// The number of single changes.
     pub fn len(&self) -> usize {
         self.delete.len() + self.replace.len() + self.add.len()
+    }
+
+    /// The deletions: those that come first, and those of routes to whose destination a new one leads. They come last, so
+    /// that no packet finds neither.
+    pub fn deletions(&self) -> (Vec<&Route>, Vec<&Route>) {
+        let new: HashSet<IpNet> = self.add.iter().map(|route| route.destination).collect();
+        self.delete.iter().partition(|route| !new.contains(&route.destination))
     }
 
     /// Does all of it to `routes`.
@@ -198,8 +209,9 @@ impl Route {
 
 impl Display for RouteChanges {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let lists = [("del", &self.delete), ("replace", &self.replace), ("add", &self.add)];
-        for (verb, routes) in lists {
+        let (first, last) = self.deletions();
+        let (replace, add) = (self.replace.iter().collect(), self.add.iter().collect());
+        for (verb, routes) in [("del", first), ("replace", replace), ("add", add), ("del", last)] {
             for route in routes {
                 let family = if route.destination.addr().is_ipv6() { "-6 " } else { "" };
                 writeln!(f, "ip {family}route {verb} {route}")?;

@@ -11,15 +11,20 @@ use ipnet::IpNet;
 use ocicat_bgp::speaker::{NextHopVia, Route as Learned};
 use ocicat_bgp::wire::Family;
 
-use crate::dataplane::{NextHop, Onlink, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes};
+use crate::dataplane::{
+    NextHop, Onlink, PROTOCOL, Resolved, Route, RouteKey, RouteKind, Routes, WantedWays,
+};
 use crate::plan::peering::Routing;
 use crate::world::World;
 
 pub use legs::{Leg, LegOrigin};
 
-/// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more). For
-/// IPv6 the kernel's own default serves: what is connected has 256.
+/// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more).
 const LEARNED_IPV4_METRIC: u32 = 20;
+
+/// Metric of learned IPv6 routes: behind what is connected (256), before router advertisements and what was configured
+/// without a metric (1024).
+const LEARNED_IPV6_METRIC: u32 = 512;
 
 /// Which way each next hop of BGP really goes: itself when it is on a link, else the gateways towards it.
 pub type Ways = BTreeMap<IpAddr, Resolved>;
@@ -27,6 +32,14 @@ pub type Ways = BTreeMap<IpAddr, Resolved>;
 /// Whether the way leads through the very route that would be made of it.
 fn is_circular(way: &Resolved, prefix: IpNet) -> bool {
     way.protocol == PROTOCOL && way.matched == prefix
+}
+
+/// Who goes by a next hop.
+#[derive(Debug, Default)]
+struct Users {
+    paths: usize,
+    /// The prefixes of these paths that hold the next hop itself: no way to it leads through their routes.
+    around: BTreeSet<IpNet>,
 }
 
 /// The routes that should be in the kernel, kept in step with the world and the speaker.
@@ -42,8 +55,8 @@ pub struct RoutePlan {
     /// What the speaker has chosen, where there is a way to it.
     learned: Routes,
     best: BTreeMap<IpNet, Learned>,
-    /// How many of these paths go by each next hop that has to be resolved.
-    distant: BTreeMap<IpAddr, usize>,
+    /// The next hops of these paths that have to be resolved.
+    distant: BTreeMap<IpAddr, Users>,
     /// Learned routes of an earlier life, kept until the speaker has heard its peers again (RFC 4724 §4.1).
     held: Routes,
     /// Interfaces that carry nothing: the kernel keeps routes over them as long as they are not switched off, and would
@@ -58,14 +71,20 @@ pub struct RoutePlan {
 }
 
 impl RoutePlan {
-    /// Holds on to the learned routes that an earlier life left in the kernel.
+    /// Holds on to the learned routes that an earlier life left in the kernel. Those of a version that gave them another
+    /// metric move.
     pub fn hold(&mut self, kernel: &Routes) {
         let has_gateway = |route: &&Route| match &route.kind {
             RouteKind::Unicast(hops) => hops.iter().any(|hop| hop.gateway.is_some()),
             RouteKind::Blackhole => false,
         };
-        let held = kernel.values().filter(has_gateway);
-        self.held = held.map(|route| (route.key(), route.clone())).collect();
+        self.held.clear();
+        for route in kernel.values().filter(has_gateway) {
+            let key = learned_key(route.destination);
+            let moved = || Route { metric: key.metric, ..route.clone() };
+            // One with the right metric comes first.
+            self.held.entry(key).or_insert_with(moved);
+        }
     }
 
     /// The gateways of the routes that are held on to.
@@ -109,7 +128,7 @@ impl RoutePlan {
         let before = std::mem::replace(&mut self.own, own);
         let changed = before.values().filter(|route| self.own.get(&route.key()) != Some(*route));
         let new = self.own.values().filter(|route| before.get(&route.key()) != Some(*route));
-        changed.chain(new).map(Route::key).collect()
+        changed.chain(new).flat_map(|route| places(route.destination)).collect()
     }
 
     /// Follows what the configuration of peers says. Gives the places that may have changed.
@@ -167,12 +186,17 @@ impl RoutePlan {
     /// The speaker chose paths for a prefix. Gives the place that may have changed.
     pub fn learn(&mut self, route: Learned, ways: &Ways) -> RouteKey {
         let prefix = IpNet::from(route.prefix);
-        for address in distant(&route) {
-            *self.distant.entry(address).or_default() += 1;
-        }
-        if let Some(before) = self.best.insert(prefix, route) {
+        if let Some(before) = self.best.remove(&prefix) {
             self.leave(&before);
         }
+        for address in distant(&route) {
+            let users = self.distant.entry(address).or_default();
+            users.paths += 1;
+            if prefix.contains(&address) {
+                users.around.insert(prefix);
+            }
+        }
+        self.best.insert(prefix, route);
         self.find_way(prefix, ways)
     }
 
@@ -180,8 +204,9 @@ impl RoutePlan {
     fn leave(&mut self, route: &Learned) {
         for address in distant(route) {
             if let Entry::Occupied(mut users) = self.distant.entry(address) {
-                *users.get_mut() -= 1;
-                if *users.get() == 0 {
+                users.get_mut().paths -= 1;
+                users.get_mut().around.remove(&IpNet::from(route.prefix));
+                if users.get().paths == 0 {
                     users.remove();
                 }
             }
@@ -196,19 +221,17 @@ impl RoutePlan {
         self.find_way(prefix, ways)
     }
 
-    /// An aggregate is told from now on. Gives the place that may have changed.
-    pub fn aggregate(&mut self, prefix: IpNet) -> RouteKey {
+    /// An aggregate is told from now on. Gives the places that may have changed.
+    pub fn aggregate(&mut self, prefix: IpNet) -> BTreeSet<RouteKey> {
         let route = Route::blackhole(prefix);
-        let key = route.key();
-        self.aggregates.insert(key, route);
-        key
+        self.aggregates.insert(route.key(), route);
+        places(prefix)
     }
 
-    /// An aggregate is not told any longer. Gives the place that may have changed.
-    pub fn end_aggregate(&mut self, prefix: IpNet) -> RouteKey {
-        let key = Route::blackhole(prefix).key();
-        self.aggregates.remove(&key);
-        key
+    /// An aggregate is not told any longer. Gives the places that may have changed.
+    pub fn end_aggregate(&mut self, prefix: IpNet) -> BTreeSet<RouteKey> {
+        self.aggregates.remove(&own_key(prefix));
+        places(prefix)
     }
 
     /// Ways have changed. Gives the places that may have changed.
@@ -223,6 +246,27 @@ impl RoutePlan {
         self.distant.keys().chain(self.routing.gateways.values()).copied().collect()
     }
 
+    /// The same, each with those of our routes that are made of it.
+    pub fn wanted(&self) -> WantedWays {
+        // Where something else has the place, the route there is no circle.
+        let is_made = |prefix: &&IpNet| {
+            let blackhole = Route::blackhole(**prefix).key();
+            let ours =
+                self.own.contains_key(&blackhole) || self.aggregates.contains_key(&blackhole);
+            !ours && !self.guided.contains_key(&learned_key(**prefix))
+        };
+        let around = |users: &Users| users.around.iter().filter(is_made).copied().collect();
+        let mut wanted: WantedWays =
+            self.distant.iter().map(|(hop, users)| (*hop, around(users))).collect();
+        for (peer, gateway) in &self.routing.gateways {
+            let around = wanted.entry(*gateway).or_default();
+            if peer == gateway {
+                around.insert(IpNet::from(*peer));
+            }
+        }
+        wanted
+    }
+
     /// Those of these next hops that lead nowhere: there is no way, or it leads back to us.
     pub fn unreachable(&self, asked: &BTreeSet<IpAddr>, ways: &Ways) -> BTreeSet<IpAddr> {
         let leads_on =
@@ -234,14 +278,27 @@ impl RoutePlan {
     /// What should be in a place.
     pub fn desired(&self, key: &RouteKey) -> Option<&Route> {
         let ours = self.own.get(key).or_else(|| self.aggregates.get(key));
+        if ours.is_some() || self.yields(key) {
+            return ours;
+        }
         let of_peers = self.guided.get(key).or_else(|| self.learned.get(key));
-        ours.or(of_peers).or_else(|| self.held.get(key))
+        of_peers.or_else(|| self.held.get(key))
+    }
+
+    /// Whether a route of our own leads to the prefix.
+    fn is_ours(&self, prefix: IpNet) -> bool {
+        let key = own_key(prefix);
+        self.own.contains_key(&key) || self.aggregates.contains_key(&key)
+    }
+
+    /// Whether the kernel would prefer this place to that of a route of our own, which so has to be alone.
+    fn yields(&self, key: &RouteKey) -> bool {
+        key.metric < own_key(key.destination).metric && self.is_ours(key.destination)
     }
 
     /// The routes that should lead to a prefix.
     pub fn at(&self, prefix: IpNet) -> Vec<&Route> {
-        let places = BTreeSet::from([Route::blackhole(prefix).key(), learned_key(prefix)]);
-        places.iter().filter_map(|place| self.desired(place)).collect()
+        places(prefix).iter().filter_map(|place| self.desired(place)).collect()
     }
 
     /// Everything that should be.
@@ -249,6 +306,7 @@ impl RoutePlan {
         let mut all = self.held.clone();
         all.extend(self.learned.iter().map(|(key, route)| (*key, route.clone())));
         all.extend(self.guided.iter().map(|(key, route)| (*key, route.clone())));
+        all.retain(|key, _| !self.yields(key));
         all.extend(self.aggregates.iter().map(|(key, route)| (*key, route.clone())));
         all.extend(self.own.iter().map(|(key, route)| (*key, route.clone())));
         all
@@ -319,9 +377,19 @@ fn on_link(hop: &NextHopVia) -> Option<NextHop> {
 fn learned_key(prefix: IpNet) -> RouteKey {
     let metric = match prefix {
         IpNet::V4(_) => LEARNED_IPV4_METRIC,
-        IpNet::V6(_) => Route::blackhole(prefix).metric,
+        IpNet::V6(_) => LEARNED_IPV6_METRIC,
     };
     RouteKey { destination: prefix, metric }
+}
+
+/// The place of a route of our own.
+fn own_key(prefix: IpNet) -> RouteKey {
+    Route::blackhole(prefix).key()
+}
+
+/// All places of routes to a prefix.
+fn places(prefix: IpNet) -> BTreeSet<RouteKey> {
+    BTreeSet::from([own_key(prefix), learned_key(prefix)])
 }
 
 #[cfg(test)]
@@ -405,6 +473,31 @@ mod tests {
         let ways = ways(&[("10.65.2.1", "10.0.1.1", "10.65.2.0/24")]);
         plan.learn(learned("10.65.2.0/24", &["10.65.2.1"]), &ways);
         assert_eq!(text(&plan), [""; 0]);
+    }
+
+    #[test]
+    fn a_route_that_holds_its_next_hop_is_no_way_to_it_unless_something_else_has_its_place() {
+        let mut plan = RoutePlan::default();
+        let hop: IpAddr = "10.65.2.1".parse().unwrap();
+        let around = |plan: &RoutePlan| {
+            let wanted = plan.wanted();
+            wanted[&hop].iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        plan.learn(learned("10.65.2.0/24", &["10.65.2.1"]), &Ways::new());
+        plan.learn(learned("10.65.2.1/32", &["10.65.2.1"]), &Ways::new());
+        plan.learn(learned("198.51.100.0/24", &["10.65.2.1"]), &Ways::new());
+        assert_eq!(around(&plan), ["10.65.2.0/24", "10.65.2.1/32"]);
+        // The same again, and another way for one of them.
+        plan.learn(learned("10.65.2.0/24", &["10.65.2.1"]), &Ways::new());
+        let gateways = [(hop, "10.0.1.1".parse().unwrap())].into();
+        let known = ways(&[("10.0.1.1", "10.0.1.1", "10.0.1.0/24")]);
+        plan.follow_peering(Routing { gateways, ..Routing::default() }, &known);
+        assert_eq!(around(&plan), ["10.65.2.0/24"]);
+        plan.aggregate(net("10.65.2.0/24"));
+        assert_eq!(around(&plan), [""; 0]);
+        plan.end_aggregate(net("10.65.2.0/24"));
+        plan.learn(learned("10.65.2.0/24", &["10.0.9.9"]), &known);
+        assert_eq!(around(&plan), [""; 0]);
     }
 
     #[test]
@@ -495,6 +588,40 @@ mod tests {
         assert_eq!(
             text(plan.legs(Family::Ipv6, 9, &ways)),
             [format!("fd00:65:2::/64 fd00::1 - {by_tor}")]
+        );
+    }
+
+    #[test]
+    fn learned_ipv6_routes_yield_to_our_own_though_the_kernel_would_prefer_them() {
+        let mut plan = RoutePlan::default();
+        let ways = ways(&[("fd00:2::10", "fd00:1::1", "::/0")]);
+        plan.learn(learned("fd00:65:2::/64", &["fd00:2::10"]), &ways);
+        let learned = ["fd00:65:2::/64 via fd00:1::1 dev eth0 proto 179 metric 512"];
+        assert_eq!(text(&plan), learned);
+        let prefix = net("fd00:65:2::/64");
+        assert!(plan.aggregate(prefix).contains(&learned_key(prefix)));
+        assert_eq!(text(&plan), ["blackhole fd00:65:2::/64 proto 179 metric 1024"]);
+        assert_eq!(plan.at(prefix).len(), 1);
+        assert!(plan.end_aggregate(prefix).contains(&learned_key(prefix)));
+        assert_eq!(text(&plan), learned);
+    }
+
+    #[test]
+    fn learned_ipv6_routes_of_an_earlier_version_move() {
+        let route = |text: &str, metric, via: &str| {
+            let hop = ways(&[("fd00::1", via, "::/0")]).into_values().next().unwrap().hops;
+            Route { metric, ..Route::new(net(text), RouteKind::Unicast(hop)) }
+        };
+        let old = [route("fd00:2::/64", 1024, "fe80::1"), route("fd00:3::/64", 1024, "fe80::1")];
+        let kernel = old.into_iter().chain([route("fd00:3::/64", 512, "fe80::2")]);
+        let mut plan = RoutePlan::default();
+        plan.hold(&kernel.map(|route| (route.key(), route)).collect());
+        assert_eq!(
+            text(&plan),
+            [
+                "fd00:2::/64 via fe80::1 dev eth0 proto 179 metric 512",
+                "fd00:3::/64 via fe80::2 dev eth0 proto 179 metric 512"
+            ]
         );
     }
 

@@ -15,8 +15,11 @@ use crate::wire::iana::bfd::{MULTIHOP_PORT, SINGLE_HOP_PORT, SOURCE_PORTS};
 
 /// IP precedence "internetwork control", as routing protocols mark their packets (CS6).
 const TOS_INTERNETWORK_CONTROL: u32 = 0xC0;
-/// How long a socket that cannot be had is left alone.
-const RETRY: Duration = Duration::from_secs(1);
+/// The longest that a socket that cannot be had is left alone. The first time the next packet tries again, and what
+/// follows waits twice as long each time: a moment without an address must not become longer than the peer's patience.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The shortest such wait.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 /// Source ports that are tried before giving up for now.
 const PORT_TRIES: u32 = 64;
 
@@ -58,6 +61,8 @@ pub(super) struct Sender {
     config: SessionConfig,
     open: Option<Open>,
     retry_at: Instant,
+    /// How long a socket is left alone if it cannot be had now.
+    wait: Duration,
     /// Why nothing can be sent.
     pub(super) error: Option<Arc<str>>,
 }
@@ -71,30 +76,57 @@ struct Open {
 
 impl Sender {
     pub(super) const fn new(config: SessionConfig, now: Instant) -> Self {
-        Self { config, open: None, retry_at: now, error: None }
+        Self { config, open: None, retry_at: now, wait: Duration::ZERO, error: None }
     }
 
     /// Sends a packet, if the socket is there or can be had. A packet that cannot be sent is lost,
     /// as it could be on the way.
     pub(super) fn send(&mut self, bytes: &[u8; PACKET_LEN], now: Instant, ports: &mut SourcePorts) {
-        if self.open.is_none() && self.retry_at <= now {
-            match open(&self.config, ports) {
-                Ok(open) => self.open = Some(open),
-                Err(error) => self.fail(&error, now, ports),
-            }
-        }
-        let Some(open) = &self.open else { return };
-        match open.socket.send_to(bytes, &open.to) {
-            Ok(_) => self.error = None,
-            // The queue of the interface is full: the next packet may fit.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.fail(&error, now, ports),
+        let was_open = self.open.is_some();
+        let sent = match self.try_send(bytes, now, ports) {
+            // The socket may be of an address or interface that was replaced.
+            Err(_) if was_open => self.try_send(bytes, now, ports),
+            other => other,
+        };
+        if let Err(error) = sent {
+            self.note(&error);
         }
     }
 
-    fn fail(&mut self, error: &io::Error, now: Instant, ports: &mut SourcePorts) {
-        self.close(ports);
-        self.retry_at = now + RETRY;
+    /// A socket that fails is closed.
+    fn try_send(
+        &mut self,
+        bytes: &[u8; PACKET_LEN],
+        now: Instant,
+        ports: &mut SourcePorts,
+    ) -> io::Result<()> {
+        if self.open.is_none() && self.retry_at <= now {
+            match open(&self.config, ports) {
+                Ok(open) => self.open = Some(open),
+                Err(error) => {
+                    self.retry_at = now + self.wait;
+                    self.wait = (2 * self.wait).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+                    return Err(error);
+                }
+            }
+        }
+        let Some(open) = &self.open else { return Ok(()) };
+        match open.socket.send_to(bytes, &open.to) {
+            Ok(_) => {
+                self.error = None;
+                self.wait = Duration::ZERO;
+            }
+            // The queue of the interface is full: the next packet may fit.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                self.close(ports);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, error: &io::Error) {
         let text = format!("cannot send to {}: {error}", self.config.peer);
         if self.error.as_deref() != Some(text.as_str()) {
             tracing::warn!(peer = %self.config.peer, %error, "cannot send BFD packets");

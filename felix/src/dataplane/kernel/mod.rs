@@ -14,9 +14,9 @@ pub use monitor::{Event, Monitor};
 pub use nft::Nft;
 pub use routes::KernelRoutes;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Change, Dataplane, Outcome, PodEnds, Resolved, State};
+use super::{Change, Dataplane, Outcome, PodEnds, Resolved, State, WantedWays};
 use crate::nft::{Counted, Name};
 use sysctl::{ReversePath, Setting};
 
@@ -58,6 +58,13 @@ impl Dataplane for Kernel {
 
     fn resolve(&mut self, address: IpAddr) -> std::io::Result<Option<Resolved>> {
         self.routes.resolve(address)
+    }
+
+    fn resolve_beneath(
+        &mut self,
+        wanted: &WantedWays,
+    ) -> std::io::Result<BTreeMap<IpAddr, Resolved>> {
+        self.routes.resolve_beneath(wanted)
     }
 
     fn prepare_node(&mut self) -> Vec<String> {

@@ -1,11 +1,11 @@
 //! What happens to the kernel without us: interfaces that come and go, our routes deleted, our table edited.
 //!
-//! Notifications are hints to look: who hears [`Event::Lost`] reads everything again, and a slow
-//! periodic reading covers what the kernel does not announce.
+//! Notifications are hints to look: who hears [`Event::Lost`] reads everything again but the interfaces, which are then
+//! read here, and a slow periodic reading covers what the kernel does not announce.
 
 use std::{
     collections::HashMap,
-    io,
+    io, mem,
     net::IpAddr,
     os::fd::AsFd,
     sync::Arc,
@@ -21,7 +21,7 @@ use tokio::sync::mpsc::Sender;
 use super::{
     super::{PROTOCOL, RouteKey},
     Kernel,
-    links::{Link, dump_links, parse_link},
+    links::{self, Link, dump_links, parse_link},
     nft::{Seen, Watch},
     routes::parse_key,
     rtnetlink::*,
@@ -61,16 +61,29 @@ pub enum Event {
     Ways,
     /// Our nftables table was changed.
     Table,
-    /// Notifications were lost: anything may have happened.
+    /// Notifications were lost: anything may have happened. Every interface is announced again after it, and each that has
+    /// gone.
     Lost,
 }
 
 /// Listens to the kernel.
 pub struct Monitor {
     links: HashMap<u32, Link>,
+    /// Whether `links` can be believed.
+    links_are: Known,
     routes: Socket,
     table: Watch,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Exactly,
+    /// Notifications were lost, and the interfaces not read since.
+    FromBefore,
+}
+
+/// How soon the interfaces are read again where that failed, in milliseconds.
+const READ_AGAIN: u16 = 1000;
 
 impl Monitor {
     /// Listens to everybody but `kernel`. Every interface that exists now is announced first.
@@ -87,7 +100,7 @@ impl Monitor {
         routes.set_receive_buffer(NOTIFICATION_BUFFER)?;
         routes.ignore(kernel.routes.port())?;
         let table = Watch::open(kernel.nft.table().clone(), kernel.nft.port())?;
-        Ok(Self { links: HashMap::new(), routes, table })
+        Ok(Self { links: HashMap::new(), links_are: Known::Exactly, routes, table })
     }
 
     /// Sends events from a thread of its own, until nobody listens any more. A slow listener makes the
@@ -124,7 +137,11 @@ impl Monitor {
             let (routes, table) = (self.routes.as_fd(), self.table.socket.as_fd());
             let mut ready =
                 [routes, table].map(|fd| PollFd::new(fd, PollFlags::POLLIN | PollFlags::POLLERR));
-            match poll(&mut ready, PollTimeout::NONE) {
+            let timeout = match self.links_are {
+                Known::Exactly => PollTimeout::NONE,
+                Known::FromBefore => READ_AGAIN.into(),
+            };
+            match poll(&mut ready, timeout) {
                 Err(nix::errno::Errno::EINTR) => continue,
                 other => _ = other?,
             }
@@ -138,7 +155,16 @@ impl Monitor {
 
     fn drain(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
         let mut heard = Vec::new();
-        let result = self.routes.pending(|header, payload| heard.extend(parse(header, payload)));
+        let mut pending =
+            || self.routes.pending(|header, payload| heard.extend(parse(header, payload)));
+        let mut lost = false;
+        loop {
+            match pending() {
+                // What came before the loss is still there. It is taken first: what is read then is newer.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => lost = true,
+                other => break other?,
+            }
+        }
         for heard in heard {
             match heard {
                 Heard::Link(link) => events.extend(self.learn(link)),
@@ -157,15 +183,27 @@ impl Monitor {
                 Heard::Event(event) => events.push(event),
             }
         }
-        match result {
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                // What comes next is news again, whatever was known before.
-                self.links.clear();
-                events.push(Event::Lost);
-                Ok(())
-            }
-            other => other,
+        if lost {
+            self.links_are = Known::FromBefore;
+            events.push(Event::Lost);
         }
+        if self.links_are == Known::FromBefore {
+            match links::links() {
+                Ok(links) => self.learn_all(links, events),
+                Err(error) => tracing::warn!(%error, "the interfaces cannot be read; trying again"),
+            }
+        }
+        Ok(())
+    }
+
+    /// These are all; each is news, whatever was known before.
+    fn learn_all(&mut self, links: Vec<Link>, events: &mut Vec<Event>) {
+        let before = mem::take(&mut self.links);
+        let is_gone = |link: &Link| !links.iter().any(|now| now.name == link.name);
+        let gone = before.into_values().filter(is_gone);
+        events.extend(gone.map(|link| Event::LinkGone { index: link.index, name: link.name }));
+        events.extend(links.into_iter().filter_map(|link| self.learn(link)));
+        self.links_are = Known::Exactly;
     }
 
     /// The event, when something that matters is new: the kernel announces statistics too.

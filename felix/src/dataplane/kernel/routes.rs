@@ -1,7 +1,8 @@
 //! Our routes in the kernel: those of our protocol in the main table, and no other.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
@@ -13,7 +14,7 @@ use nix::sys::socket::SockProtocol;
 use super::{
     super::{
         NextHop, Onlink, PROTOCOL, Resolved, Route, RouteChanges, RouteError, RouteFailure,
-        RouteKey, RouteKind, Routes,
+        RouteKey, RouteKind, Routes, WantedWays,
     },
     links::{dump_links, parse_ip, put_ip},
     rtnetlink::*,
@@ -89,9 +90,16 @@ impl KernelRoutes {
     pub fn apply(&mut self, changes: &RouteChanges) -> Vec<RouteFailure> {
         let mut failures = Vec::new();
         let mut taken = Vec::new();
-        self.run(Verb::Delete, &changes.delete, &mut failures);
+        let (first, last) = changes.deletions();
+        self.run(Verb::Delete, first, &mut failures);
         self.run(Verb::Replace, &changes.replace, &mut failures);
         self.run(Verb::Add, &changes.add, &mut taken);
+        if !last.is_empty() {
+            self.run(Verb::Delete, last, &mut failures);
+            // The old route may have stood in the way of the new one's gateway.
+            let again: Vec<Route> = taken.drain(..).map(|failure| failure.route).collect();
+            self.run(Verb::Add, &again, &mut taken);
+        }
         let exists =
             |failure: &RouteFailure| matches!(failure.why, RouteError::Refused(libc::EEXIST));
         let (taken, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(exists);
@@ -128,7 +136,12 @@ impl KernelRoutes {
         (found.matched == route.destination).then_some(found.protocol)
     }
 
-    fn run(&mut self, verb: Verb, routes: &[Route], failures: &mut Vec<RouteFailure>) {
+    fn run<'a>(
+        &mut self,
+        verb: Verb,
+        routes: impl IntoIterator<Item = &'a Route>,
+        failures: &mut Vec<RouteFailure>,
+    ) {
         let mut indices = Indices::default();
         let mut ready = Vec::new();
         for route in routes {
@@ -186,10 +199,6 @@ impl KernelRoutes {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn resolve(&mut self, address: IpAddr) -> io::Result<Option<Resolved>> {
-        let name = |index| {
-            let name = nix::net::if_::if_indextoname(index).ok()?;
-            name.to_str().ok().map(Arc::from)
-        };
         let header = RouteHeader {
             family: family_of(address),
             destination_len: host_len(address),
@@ -203,7 +212,7 @@ impl KernelRoutes {
             put_ip(w, RTA_DST, address);
         };
         let asked = self.socket.request(RTM_GETROUTE, 0, body, |_, payload| {
-            found = parse_route(payload, &name);
+            found = parse_route(payload, &name_of);
         });
         match asked {
             Err(error) if is_unreachable(&error) => return Ok(None),
@@ -211,6 +220,59 @@ impl KernelRoutes {
         }
         Ok(found.and_then(|(protocol, route)| resolved(address, protocol, route)))
     }
+
+    /// Where it would send packets to these addresses if it had none of the routes of ours that each comes with, by its
+    /// main table. The kernel answers for its table as it is, so all of that is read, once for each family.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn resolve_beneath(
+        &mut self,
+        wanted: &WantedWays,
+    ) -> io::Result<BTreeMap<IpAddr, Resolved>> {
+        let mut best: BTreeMap<IpAddr, (RouteKey, Option<Resolved>)> = BTreeMap::new();
+        for family in [AF_INET, AF_INET6] {
+            if !wanted.keys().any(|address| family_of(*address) == family) {
+                continue;
+            }
+            let header = RouteHeader { family, table: RT_TABLE_MAIN, ..RouteHeader::default() };
+            self.socket.dump(
+                RTM_GETROUTE,
+                |w| header.put(w),
+                |_, payload| {
+                    let Some((protocol, key)) = parse_key(payload) else { return };
+                    if payload.get(8..).and_then(ne32).is_none_or(|flags| flags & RTNH_F_DEAD != 0)
+                    {
+                        return;
+                    }
+                    let (first, last) = (key.destination.network(), key.destination.broadcast());
+                    for (&address, made_of_it) in wanted.range(first..=last) {
+                        let is_circle =
+                            protocol == PROTOCOL && made_of_it.contains(&key.destination);
+                        if !is_circle && best.get(&address).is_none_or(|(now, _)| beats(key, *now))
+                        {
+                            let route = parse_route(payload, &name_of);
+                            let way =
+                                route.and_then(|(_, route)| resolved(address, protocol, route));
+                            best.insert(address, (key, way));
+                        }
+                    }
+                },
+            )?;
+        }
+        Ok(best.into_iter().filter_map(|(address, (_, way))| Some((address, way?))).collect())
+    }
+}
+
+/// Whether the kernel prefers a route to another that leads to the same address.
+fn beats(one: RouteKey, other: RouteKey) -> bool {
+    let rank = |key: RouteKey| (Reverse(key.destination.prefix_len()), key.metric);
+    rank(one) < rank(other)
+}
+
+fn name_of(index: u32) -> Option<Arc<str>> {
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    name.to_str().ok().map(Arc::from)
 }
 
 fn is_unreachable(error: &io::Error) -> bool {

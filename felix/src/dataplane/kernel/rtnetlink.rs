@@ -27,6 +27,7 @@ pub(super) const RTN_UNICAST: u8 = 1;
 pub(super) const RTN_BLACKHOLE: u8 = 6;
 pub(super) const RTM_F_CLONED: u32 = 0x200;
 pub(super) const RTM_F_FIB_MATCH: u32 = 0x2000;
+pub(super) const RTNH_F_DEAD: u32 = 1;
 pub(super) const RTNH_F_ONLINK: u8 = 4;
 
 pub(super) const RTA_DST: u16 = 1;

@@ -22,6 +22,10 @@ pub(super) const TESTS: &[Test] = &[
         unreachable_next_hop,
     ),
     Test::new(
+        "interop: a route that holds its own next hop stands still by the way beneath it",
+        own_next_hop,
+    ),
+    Test::new(
         "interop: removing a BGPPeer ends its session, adding it begins one",
         reconfiguration,
     ),
@@ -139,5 +143,42 @@ fn unreachable_next_hop(bench: &Bench) -> Result<()> {
     wait_kernel(&lab, 0, network, Presence::There)?;
     agent.netns().ip(&format!("route del {hop}/32\n"))?;
     wait_kernel(&lab, 0, network, Presence::Gone)?;
+    until(LONG, "the reason is told again", waits)?;
+    // When nobody names it any more, it is forgotten.
+    lab.router_daemon()?.remove(network)?;
+    let gauge = || Ok(agent.metrics("ocicat_unreachable_next_hops")?.concat().ends_with(" 0"));
+    until(4 * LONG, "the metric counts it no more", gauge).map(drop)
+}
+
+fn own_next_hop(bench: &Bench) -> Result<()> {
+    let lab = bench.started(rack(1, Numbering::PerRack))?;
+    wait_kernel(&lab, 0, CLIENT[0], Presence::There)?;
+    let (router, netns) = (lab.router_daemon()?, lab.agents[0].netns());
+    // All that leads to these is what BGP tells: first nothing, then a default route.
+    for (network, hop) in [("203.0.113.0/24", "203.0.113.1"), ("198.18.0.9/32", "198.18.0.9")] {
+        router.add(network, Some(hop.parse()?))?;
+    }
+    let why = || lab.agents[0].ask(&["bgp", "route", "203.0.113.0/24"]);
+    let waits = || Ok(why()?.contains("the kernel has no way to its next hop 203.0.113.1"));
+    until(LONG, "the reason is told", waits)?;
+    router.add("0.0.0.0/0", None)?;
+    for network in ["0.0.0.0/0", "203.0.113.0/24", "198.18.0.9/32"] {
+        wait_kernel(&lab, 0, network, Presence::There)?;
+    }
+    let watch = |seconds: u32| {
+        netns.run("sh", &["-c", &format!("timeout {seconds} ip -4 monitor route; true")])
+    };
+    // What the last change has set off comes to its end.
+    watch(1)?;
+    let changes = watch(3)?;
+    ensure!(changes.is_empty(), "routes change for ever: {} lines", changes.lines().count());
+    // A foreign route makes the daemon ask again; the answer is the same.
+    netns.ip("route add 198.51.100.0/24 dev lo\n")?;
+    let changes = watch(2)?;
+    ensure!(!changes.contains("203.0.113"), "{changes}");
+    router.remove("0.0.0.0/0")?;
+    for network in ["203.0.113.0/24", "198.18.0.9/32"] {
+        wait_kernel(&lab, 0, network, Presence::Gone)?;
+    }
     until(LONG, "the reason is told again", waits).map(drop)
 }
