@@ -79,6 +79,8 @@ pub enum Ineligible {
     RouteLeak,
     /// Its AS must not originate the prefix (RFC 6811).
     OriginInvalid,
+    /// What import adds makes an attribute longer than 65535 octets.
+    AttributeTooLong,
     /// The node has no way to the next hop (RFC 4271 §9.1.2).
     UnreachableNextHop,
 }
@@ -92,6 +94,7 @@ impl fmt::Display for Ineligible {
             Self::OwnNextHop => "the next hop is this node",
             Self::RouteLeak => "leaked: meant for customers only",
             Self::OriginInvalid => "RPKI invalid: its AS must not originate the prefix",
+            Self::AttributeTooLong => "an attribute is too long with what import adds",
             Self::UnreachableNextHop => "the next hop cannot be reached",
         })
     }

@@ -99,7 +99,7 @@ impl Import {
         rewrite.prepend.extend(prepend);
         rewrite.only_to_customer = mark.map_or(Edit::Keep, |(_, remote_as)| Edit::Set(remote_as));
         let operations = operations.to_vec();
-        let id = rewritten(attributes, self.received, &rewrite);
+        let id = rewritten(attributes, self.received, &rewrite)?;
         self.changed.push((operations, rank, id));
         Ok(id)
     }
@@ -152,12 +152,16 @@ fn rejudge(rib: &mut Rib, id: PathId, age: Age) {
 }
 
 /// Interns an edited copy of a set, with the same next hop.
-pub(crate) fn rewritten(attributes: &mut AttributeStore, id: AttrId, rewrite: &Rewrite) -> AttrId {
+fn rewritten(
+    attributes: &mut AttributeStore,
+    id: AttrId,
+    rewrite: &Rewrite,
+) -> Result<AttrId, Ineligible> {
     let block = attributes.get(id);
     let mut raw = Vec::new();
-    rewrite.apply(block.raw, &mut raw);
+    rewrite.apply(block.raw, &mut raw).map_err(|_| Ineligible::AttributeTooLong)?;
     let next_hop = block.next_hop;
-    attributes.intern(Block::made(next_hop, &raw))
+    Ok(attributes.intern(Block::made(next_hop, &raw)))
 }
 
 /// A path of a peer as its import filter sees it.

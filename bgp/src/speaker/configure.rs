@@ -10,8 +10,8 @@ use super::monitor::{Monitoring, Stations};
 use super::restart::Restart;
 use super::rpki::Caches;
 use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker, Timer};
-use crate::rib::attribute::{AttrId, Block};
-use crate::rib::best::Limits;
+use crate::rib::attribute::Block;
+use crate::rib::best::{Ineligible, Limits};
 use crate::rib::filter::Filter;
 use crate::rib::group::Groups;
 use crate::rib::import;
@@ -188,20 +188,15 @@ impl Speaker {
     }
 
     fn begin_origination(&mut self, prefix: Prefix, originated: &Originated) {
-        let attr = self.local_attributes(originated);
-        self.rib.announce(LOCAL, 0, prefix, attr, Ok(attr));
-        self.rib.attributes.release(attr);
-    }
-
-    fn local_attributes(&mut self, originated: &Originated) -> AttrId {
-        let mut rewrite = Rewrite::towards(PeerKind::Internal);
-        rewrite.communities.add = originated.communities.iter().map(|each| each.0).collect();
-        rewrite.large_communities.add.clone_from(&originated.large_communities);
-        rewrite.med = originated.med.map_or(Edit::Keep, Edit::Set);
-        rewrite.local_pref = originated.local_pref.map_or(Edit::Keep, Edit::Set);
         let mut raw = Vec::new();
-        rewrite.apply(&wire::originated(Origin::Igp), &mut raw);
-        self.rib.attributes.intern(Block::made(None, &raw))
+        let bare = wire::originated(Origin::Igp);
+        let made = local_edits(originated).apply(&bare, &mut raw);
+        // More communities than an attribute holds: the operator sees why the prefix is not told.
+        let raw = if made.is_ok() { raw } else { bare };
+        let attr = self.rib.attributes.intern(Block::made(None, &raw));
+        let judged = made.map(|()| attr).map_err(|_| Ineligible::AttributeTooLong);
+        self.rib.announce(LOCAL, 0, prefix, attr, judged);
+        self.rib.attributes.release(attr);
     }
 
     pub(super) fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {
@@ -343,6 +338,16 @@ impl Speaker {
             self.drop_retained(index);
         }
     }
+}
+
+/// What an originated prefix has beside the attributes that each has.
+fn local_edits(originated: &Originated) -> Rewrite {
+    let mut rewrite = Rewrite::towards(PeerKind::Internal);
+    rewrite.communities.add = originated.communities.iter().map(|each| each.0).collect();
+    rewrite.large_communities.add.clone_from(&originated.large_communities);
+    rewrite.med = originated.med.map_or(Edit::Keep, Edit::Set);
+    rewrite.local_pref = originated.local_pref.map_or(Edit::Keep, Edit::Set);
+    rewrite
 }
 
 /// Whether the speaker is still who it was to all its peers.

@@ -50,11 +50,11 @@ mod summary;
 mod update;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use as_path::AsPath;
-pub use attribute::{Aggregator, Attributes, Origin, RawAttribute};
-pub use canonical::{Scratch, canonical_form_is_stable};
+pub use attribute::{Aggregator, AttributeOverflow, Attributes, Origin, RawAttribute};
+pub use canonical::{Scratch, canonical_form_is_stable, stretched};
 pub use capability::Capability;
 pub use check::{Checked, Fault, Reach, check};
 pub use codec::{AsnWidth, Codec, ConfedSegments, MessageSize, PeerKind};

@@ -264,7 +264,7 @@ fn an_old_peer_gets_as_trans_and_as4_path() {
         ..Rewrite::towards(PeerKind::External)
     };
     let mut out = Vec::new();
-    rewrite.apply(&block, &mut out);
+    rewrite.apply(&block, &mut out).unwrap();
     let expected = hex("40 01 01 00
         40 02 08 02 03 fde8 fde9 5ba0               ; 65000 65001 AS_TRANS
         c0 07 06 5ba0 0a000001
@@ -280,7 +280,7 @@ fn an_old_peer_gets_as_trans_and_as4_path() {
     let (seen, ..) = take_apart(&bytes, &old);
     let wide = Rewrite { asn_width: AsnWidth::Four, ..rewrite };
     let mut expected = Vec::new();
-    wide.apply(&block, &mut expected);
+    wide.apply(&block, &mut expected).unwrap();
     assert_eq!(seen.block, expected);
 }
 
@@ -325,7 +325,7 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
         ..Rewrite::towards(PeerKind::External)
     };
     let mut out = Vec::new();
-    edits.apply(&block, &mut out);
+    edits.apply(&block, &mut out).unwrap();
     let expected = "
         40 01 01 02
         40 02 0e 02 03 0000fde8 0000fde8 0000fde8
@@ -345,7 +345,7 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
         ..Rewrite::towards(PeerKind::Internal)
     };
     out.clear();
-    reflect.apply(&block, &mut out);
+    reflect.apply(&block, &mut out).unwrap();
     let attributes = Attributes::new(&out);
     assert_eq!(attributes.local_pref(), Some(50));
     assert_eq!(attributes.med(), Some(100));
@@ -355,6 +355,34 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
     let clusters: Vec<_> = attributes.cluster_list().collect();
     assert_eq!(clusters, ["10.0.0.8".parse::<std::net::Ipv4Addr>().unwrap()]);
     assert_eq!(attributes.extended_communities().count(), 2);
+}
+
+/// RFC 8654 §4: what does not fit cannot be told; nothing of it is written.
+#[test]
+fn edits_that_make_an_attribute_too_long_are_refused() {
+    let numbers = |count| (1..=count).collect::<Vec<u32>>();
+    let with = |rewrite: Rewrite| {
+        let mut out = vec![1, 2, 3];
+        rewrite.apply(&originated(Origin::Igp), &mut out).inspect_err(|_| assert_eq!(out.len(), 3))
+    };
+    let external = || Rewrite::towards(PeerKind::External);
+    let path = |count| with(Rewrite { prepend: numbers(count), ..external() });
+    let communities = |count| {
+        let communities = ListEdit { remove: vec![], add: numbers(count) };
+        with(Rewrite { communities, ..external() })
+    };
+    assert_eq!((path(16_351), communities(16_383)), (Ok(()), Ok(())));
+    let long = AttributeOverflow { code: 2, len: 4 * 16_352 + 2 * 65 };
+    assert_eq!(path(16_352), Err(long));
+    assert_eq!(
+        long.to_string(),
+        "AS_PATH would take 65538 octets, more than an attribute can have"
+    );
+    assert_eq!(communities(16_384), Err(AttributeOverflow { code: 8, len: 65_536 }));
+    // To an old peer the path itself would fit, but not AS4_PATH beside it.
+    let prepend = numbers(16_351).into_iter().chain([70_000]).collect();
+    let old = Rewrite { asn_width: AsnWidth::Two, prepend, ..external() };
+    assert_eq!(with(old), Err(AttributeOverflow { code: 17, ..long }));
 }
 
 #[test]
@@ -367,7 +395,7 @@ fn removing_the_last_community_removes_the_attribute() {
         ..Rewrite::towards(PeerKind::Internal)
     };
     let mut out = Vec::new();
-    edits.apply(&block, &mut out);
+    edits.apply(&block, &mut out).unwrap();
     assert_eq!(out, bare);
 }
 
