@@ -5,7 +5,7 @@ use super::error::Severity;
 use super::iana::attribute as code;
 use super::{
     AsnWidth, Attributes, Codec, ConfedSegments, Edit, Family, LargeCommunity, ListEdit, Nlri,
-    Origin, PeerKind, Reflection, Rewrite, Update, as_path, check, originated,
+    Origin, PeerKind, Reflection, Rewrite, Summary, Update, as_path, check, originated,
 };
 
 /// Buffers that [`super::check`] reuses. After it ran, [`Self::block`] is the canonical block, unless the
@@ -29,8 +29,15 @@ impl Scratch {
         self.block.clear();
     }
 
-    /// Writes the canonical block of a list that passed the walk, from the slots it left.
-    pub(super) fn write_block(&mut self, list: &[u8], codec: &Codec, old: OldSpeaker<'_>) {
+    /// Writes the canonical block of a list that passed the walk, from the slots it left. AS4_PATH may
+    /// say more of the nearest AS than the walk has seen.
+    pub(super) fn write_block(
+        &mut self,
+        list: &[u8],
+        codec: &Codec,
+        old: OldSpeaker<'_>,
+        summary: &mut Summary,
+    ) {
         let Self { slots, block } = self;
         // Most senders keep the order that RFC 4271 §5 asks for.
         if !slots.is_sorted_by_key(|slot| slot.code) {
@@ -43,6 +50,7 @@ impl Scratch {
             match (slot.code, codec.asn_width) {
                 (code::AS_PATH, AsnWidth::Two) => {
                     let path = as_path::merge(value, old.as4_path);
+                    summary.first_as = path.sequence.first().copied().unwrap_or(0);
                     let mut wide = Vec::with_capacity(2 * value.len());
                     path.put(&mut wide, AsnWidth::Four);
                     attribute::emit(block, flags, slot.code, &wide);
@@ -84,7 +92,8 @@ impl Slot {
 pub(super) struct OldSpeaker<'a> {
     pub(super) as4_path: Option<&'a [u8]>,
     pub(super) as4_aggregator: Option<&'a [u8]>,
-    pub(super) aggregator_as: Option<u16>,
+    /// The AS in AGGREGATOR, of a peer of either kind.
+    pub(super) aggregator_as: Option<u32>,
 }
 
 /// For the fuzz target: the canonical block of good attributes is a fixed point. Sent unchanged to

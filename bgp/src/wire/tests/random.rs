@@ -43,7 +43,8 @@ fn attribute_lists() -> impl Strategy<Value = Vec<u8>> {
         let mut value: Vec<u8> = (0..len).map(|i| bytes[i % 8] % 7).collect();
         if matches!(code, 2 | 17) && value.len() > 2 {
             value[0] = 2;
-            value[1] = u8::try_from((value.len() - 2) / 4).unwrap();
+            let width = if code == 2 && seed & 1 == 0 { AsnWidth::Two } else { AsnWidth::Four };
+            value[1] = u8::try_from((value.len() - 2) / width.octets()).unwrap();
         }
         (class, code, value)
     });

@@ -284,25 +284,63 @@ fn an_old_peer_gets_as_trans_and_as4_path() {
     assert_eq!(seen.block, expected);
 }
 
-/// RFC 6793 §4.2.3: who changed AGGREGATOR without knowing AS4_AGGREGATOR made both stale.
+/// The path and the aggregator that come of `65001 AS_TRANS`, the AS4_PATH `70000` and these.
+fn from_old(aggregators: &str, severity: Option<Severity>) -> (String, Option<u32>) {
+    let attributes = format!(
+        "40 01 01 00
+        40 02 06 02 02 fde9 5ba0
+        40 03 04 0a000001
+        c0 11 06 02 01 00011170
+        {aggregators}"
+    );
+    let bytes = update("", &attributes, "00");
+    let codec = Codec::baseline(PeerKind::External);
+    let Ok(Message::Update(update)) = parse(&bytes, &codec) else { panic!("not an UPDATE") };
+    let mut scratch = Scratch::default();
+    let fault = check(&update, &codec, &mut scratch).fault;
+    assert_eq!(fault.map(|fault| fault.severity), severity, "{aggregators}");
+    let attributes = Attributes::new(scratch.block());
+    (attributes.as_path().to_string(), attributes.aggregator().map(|who| who.asn))
+}
+
+/// RFC 6793 §4.2.3: who changed AGGREGATOR without knowing AS4_AGGREGATOR made both stale. That takes
+/// both: a route that was aggregated by an AS of two octets has no AS4_AGGREGATOR.
 #[test]
-fn an_aggregator_other_than_as_trans_makes_as4_path_stale() {
-    for (aggregator, path, who) in [("5ba0", "65001 70000", 70000), ("fde9", "65001 23456", 65001)]
-    {
-        let attributes = format!(
-            "40 01 01 00
-            40 02 06 02 02 fde9 5ba0
-            40 03 04 0a000001
-            c0 07 06 {aggregator} 0a000001
-            c0 11 06 02 01 00011170
-            c0 12 08 00011170 0a000001"
-        );
-        let bytes = update("", &attributes, "00");
-        let (seen, ..) = take_apart(&bytes, &Codec::baseline(PeerKind::External));
-        let attributes = Attributes::new(&seen.block);
-        assert_eq!(attributes.as_path().to_string(), path);
-        assert_eq!(attributes.aggregator().unwrap().asn, who);
+fn an_aggregator_other_than_as_trans_makes_as4_path_stale_beside_as4_aggregator() {
+    const OLD: &str = "c0 07 06 fde9 0a000001";
+    const TRANS: &str = "c0 07 06 5ba0 0a000001";
+    const LONG: &str = "c0 12 08 00011170 0a000001";
+    const DISCARDED: Option<Severity> = Some(Severity::AttributeDiscard);
+    for (aggregators, severity, path, who) in [
+        (format!("{TRANS} {LONG}"), None, "65001 70000", Some(70000)),
+        (format!("{OLD} {LONG}"), None, "65001 23456", Some(65001)),
+        (format!("{LONG} {OLD}"), None, "65001 23456", Some(65001)),
+        (OLD.into(), None, "65001 70000", Some(65001)),
+        (TRANS.into(), None, "65001 70000", Some(23456)),
+        (LONG.into(), None, "65001 70000", None),
+        // What is discarded (RFC 7607 §2, RFC 6793 §6) says nothing about the others.
+        (format!("c0 07 06 0000 0a000001 {LONG}"), DISCARDED, "65001 70000", None),
+        (format!("{OLD} c0 12 07 00011170 0a0000"), DISCARDED, "65001 70000", Some(65001)),
+    ] {
+        assert_eq!(from_old(&aggregators, severity), (path.into(), who), "{aggregators}");
     }
+}
+
+/// The nearest AS is the one that the peer means, not what stands for it in two octets: MED is compared
+/// by it.
+#[test]
+fn the_first_as_of_an_old_peer_is_the_long_one() {
+    let bytes = update(
+        "",
+        "40 01 01 00
+        40 02 06 02 02 5ba0 fde9
+        40 03 04 0a000001
+        c0 11 0a 02 02 00011170 0000fde9",
+        "00",
+    );
+    let (seen, _, summary, _) = take_apart(&bytes, &Codec::baseline(PeerKind::External));
+    assert_eq!(Attributes::new(&seen.block).as_path().to_string(), "70000 65001");
+    assert_eq!(summary.first_as, 70000);
 }
 
 #[test]
