@@ -218,10 +218,11 @@ impl Group {
             Say::Announce(attr) => {
                 let block = rib.attributes.get(attr);
                 let next_hop = block.next_hop.expect("export always sets the next hop");
-                // Attributes beyond the size of a message cannot be told; what was told before
-                // must not stand.
-                wire::announce(out, codec, block.raw, next_hop, family, prefixes())
-                    .unwrap_or_else(|_| wire::withdraw(out, codec, family, prefixes()))
+                // Prefixes for which attributes leave no room in a message cannot be told; what was told
+                // before must not stand.
+                wire::announce(out, codec, block.raw, next_hop, family, prefixes()).unwrap_or_else(
+                    |error| wire::withdraw(out, codec, family, prefixes().take(error.prefixes)),
+                )
             }
         }
     }

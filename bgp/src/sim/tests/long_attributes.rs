@@ -4,7 +4,7 @@ use super::*;
 use crate::rib::best::Ineligible;
 use crate::rib::filter::{Action, AnyCommunity, Operation, Rule};
 use crate::speaker::Verdict;
-use crate::wire::Community;
+use crate::wire::{Community, LargeCommunity};
 
 /// Each takes four octets, so 16,383 fit into COMMUNITIES.
 fn communities(numbers: std::ops::Range<u32>) -> impl Iterator<Item = Community> {
@@ -64,4 +64,24 @@ fn a_path_that_export_makes_too_long_is_not_told() {
 fn a_prefix_of_ours_with_too_many_communities_is_not_told() {
     let sim = network(1, pair(16_384));
     assert_eq!((verdict(&sim, 0), verdict(&sim, 1)), (TOO_LONG, None));
+}
+
+/// A prefix that fits beside the attributes is told, though another of the same attributes is not.
+#[test]
+fn a_short_prefix_is_told_where_a_long_one_does_not_fit() {
+    // 65,535 octets less those of header, inner lengths, ORIGIN, AS_PATH and NEXT_HOP, and the head
+    // of LARGE_COMMUNITIES, are 65,488: room for its value of 65,484 and four octets of prefix.
+    let large = |global| LargeCommunity { global, local1: 1, local2: 2 };
+    let mut configs = pair(0);
+    let originated =
+        Originated { large_communities: (0..5457).map(large).collect(), ..Originated::default() };
+    let mut all = Vec::new();
+    for text in ["10.1.2.0/24", "10.1.2.128/25", "10.2.0.0/15", "10.1.2.192/26", "10.0.0.0/8"] {
+        all.push(prefix(text));
+        configs[0].originated.insert(prefix(text), originated.clone());
+    }
+    let sim = network(1, configs);
+    let told = all.into_iter().filter(|prefix| sim.node(1).speaker.route(*prefix).is_some());
+    let told: Vec<_> = told.map(|prefix| prefix.to_string()).collect();
+    assert_eq!(told, ["10.1.2.0/24", "10.2.0.0/15", "10.0.0.0/8"]);
 }

@@ -478,6 +478,7 @@ fn attributes_that_leave_no_room_are_refused_and_nothing_is_written() {
     let next_hop = NextHop::V4("10.0.0.1".parse().unwrap());
     let prefixes = [(0, p("10.0.0.0/8"))];
     let error = announce(&mut out, &codec, &block, next_hop, Family::Ipv4, prefixes).unwrap_err();
+    assert_eq!(error.prefixes, 1);
     assert_eq!(
         error.to_string(),
         "4065 octets of path attributes leave no room for a prefix in an UPDATE of 4096"
@@ -486,6 +487,27 @@ fn attributes_that_leave_no_room_are_refused_and_nothing_is_written() {
     assert_eq!(announce(&mut out, &codec, &block, next_hop, Family::Ipv4, []), Ok(0));
     assert_eq!(withdraw(&mut out, &codec, Family::Ipv4, []), 0);
     assert_eq!(out, [1, 2, 3]);
+}
+
+/// Only those that stand in the way are named: the next may be shorter. What is named is enough for a
+/// whole message of withdrawals.
+#[test]
+fn prefixes_that_fit_beside_long_attributes_are_told_when_others_do_not() {
+    let codec = modern(PeerKind::External);
+    let next_hop = NextHop::V4("10.0.0.1".parse().unwrap());
+    let mut block = originated(Origin::Igp);
+    // 4096 - 19 - 4 - 7 - 7 - 4 = 4055, of which two octets are left.
+    attribute::emit(&mut block, 0xe0, 99, &vec![0; 4053]);
+    let [long, short] = [p("10.1.0.0/16"), p("10.0.0.0/8")].map(|prefix| (0, prefix));
+    let told = |prefixes: &[(u32, Prefix)]| {
+        let prefixes = prefixes.iter().copied();
+        announce(&mut vec![], &codec, &block, next_hop, Family::Ipv4, prefixes)
+            .map_err(|error| error.prefixes)
+    };
+    assert_eq!(told(&[short, long]), Ok(1));
+    assert_eq!(told(&[long, long, short, long]), Err(2));
+    assert_eq!(told(&[long, long]), Err(2));
+    assert_eq!(told(&vec![long; 10_000]), Err(4096));
 }
 
 #[test]
