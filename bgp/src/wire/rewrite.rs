@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::as_path::{self, AsPath, Parts};
 use super::attribute::{self, AttributeOverflow, Attributes, Origin, RawAttribute, flags};
-use super::community::{ExtendedCommunity, LargeCommunity};
+use super::community::{self, LargeCommunity};
 use super::iana::attribute as code;
 use super::{AsnWidth, PeerKind};
 
@@ -239,7 +239,8 @@ impl Rewrite {
                 put_number(out, turn, number.or(reflected));
             }
             code::CLUSTER_LIST if internal => return self.put_cluster_list(old, out),
-            code::EXTENDED_COMMUNITIES => return self.put_extended(old, out),
+            code::EXTENDED_COMMUNITIES => return self.put_extended::<8>(old, out),
+            code::IPV6_EXTENDED_COMMUNITIES => return self.put_extended::<20>(old, out),
             code::AS4_PATH => return self.put_as4_path(block, out),
             code::AS4_AGGREGATOR => self.put_as4_aggregator(block, out),
             code::LARGE_COMMUNITIES => return self.put_large(old, out),
@@ -359,8 +360,9 @@ impl Rewrite {
         put_list(out, code::LARGE_COMMUNITIES, list.into_iter().map(LargeCommunity::octets))
     }
 
-    /// RFC 4360 §6: non-transitive ones do not cross the border of an AS, but that of a Member-AS.
-    fn put_extended(
+    /// RFC 4360 §6: non-transitive ones do not cross the border of an AS, but that of a Member-AS. The
+    /// longer ones for IPv6 say so in the same bit (RFC 5701 §2).
+    fn put_extended<const N: usize>(
         &self,
         old: Option<RawAttribute<'_>>,
         out: &mut Vec<u8>,
@@ -372,9 +374,9 @@ impl Rewrite {
                 Ok(())
             }
             PeerKind::External => {
-                let list = old.value.as_chunks::<8>().0.iter().copied();
-                let kept = list.filter(|octets| ExtendedCommunity(*octets).is_transitive());
-                put_list(out, code::EXTENDED_COMMUNITIES, kept)
+                let list = old.value.as_chunks::<N>().0.iter().copied();
+                let kept = list.filter(|octets| community::is_transitive(octets));
+                put_list_with(out, old.flags, old.code, kept)
             }
         }
     }
@@ -392,7 +394,7 @@ impl Rewrite {
 }
 
 /// The places in the order of type codes where a rewrite may add or change something.
-const TURNS: [u8; 13] = [
+const TURNS: [u8; 14] = [
     code::ORIGIN,
     code::AS_PATH,
     code::MULTI_EXIT_DISC,
@@ -404,6 +406,7 @@ const TURNS: [u8; 13] = [
     code::EXTENDED_COMMUNITIES,
     code::AS4_PATH,
     code::AS4_AGGREGATOR,
+    code::IPV6_EXTENDED_COMMUNITIES,
     code::LARGE_COMMUNITIES,
     code::ONLY_TO_CUSTOMER,
 ];

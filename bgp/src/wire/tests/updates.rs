@@ -352,6 +352,8 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
         c0 08 08 fde90001 ffff0000
         80 09 04 0a000009
         c0 10 10 0002fde900000001 4300000000000001  ; the second one is not transitive
+        c0 19 28 0002 20010db8000000000000000000000001 0007
+                 4002 20010db8000000000000000000000001 0007 ; nor is this one
         e0 63 01 2a                                 ; unknown, transitive, partial");
     let edits = Rewrite {
         prepend: vec![65000, 65000],
@@ -369,6 +371,7 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
         40 02 0e 02 03 0000fde8 0000fde8 0000fde8
         c0 08 08 fde90001 fde90002
         c0 10 08 0002fde900000001
+        c0 19 14 0002 20010db8000000000000000000000001 0007
         c0 20 0c 00000001 00000002 00000003
         e0 63 01 2a";
     assert_eq!(out, hex(expected));
@@ -393,6 +396,7 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
     let clusters: Vec<_> = attributes.cluster_list().collect();
     assert_eq!(clusters, ["10.0.0.8".parse::<std::net::Ipv4Addr>().unwrap()]);
     assert_eq!(attributes.extended_communities().count(), 2);
+    assert_eq!(attributes.ipv6_extended_communities().count(), 2);
 }
 
 /// RFC 8654 §4: what does not fit cannot be told; nothing of it is written.
