@@ -113,9 +113,21 @@ impl Import {
 
 /// Judges all paths of a peer again, after its filter changed.
 pub(crate) fn reimport(rib: &mut Rib, peer: PeerIndex) {
+    reimport_where(rib, |rib, id| rib.paths.get(id).peer == peer);
+}
+
+/// Judges the paths again that came by a cluster, after ours changed.
+pub(crate) fn reimport_clustered(rib: &mut Rib) {
+    reimport_where(rib, |rib, id| {
+        let internal = rib.neighbor(rib.paths.get(id).peer).kind == PeerKind::Internal;
+        let received = rib.attributes.get(rib.paths.received(id));
+        internal && received.summary.cluster_list_length > 0
+    });
+}
+
+fn reimport_where(rib: &mut Rib, concerns: impl Fn(&Rib, PathId) -> bool) {
     for id in (0..rib.paths.bound()).map(PathId) {
-        let path = *rib.paths.get(id);
-        if path.prefix.is_some() && path.peer == peer {
+        if rib.paths.get(id).prefix.is_some() && concerns(rib, id) {
             rejudge_as_it_is(rib, id);
         }
     }

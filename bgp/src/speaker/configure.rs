@@ -102,6 +102,7 @@ impl Speaker {
         self.configure_stations(now, renamed || !same);
         self.configure_caches(now);
         if old.cluster_id != self.config.cluster_id {
+            import::reimport_clustered(&mut self.rib);
             self.groups.mark_all(&self.rib);
         }
         if old.multipath != self.config.multipath {
@@ -285,8 +286,12 @@ impl Speaker {
         if new.reflection != old.reflection {
             self.groups.mark_all(&self.rib);
         }
-        let judged = |config: &PeerConfig| (config.allow_own_as, config.origin_validation);
-        if new.import != old.import || judged(new) != judged(&old) {
+        let judged =
+            |config: &PeerConfig| (config.local_as, config.allow_own_as, config.origin_validation);
+        // Without a session there may be paths yet, kept for its return.
+        let kept = self.peers.get(&index).is_some_and(|peer| !peer.retained.is_empty());
+        let renamed = kept && identity == Identity::Changed;
+        if new.import != old.import || judged(new) != judged(&old) || renamed {
             import::reimport(&mut self.rib, index);
         }
         if new.max_paths != old.max_paths {
