@@ -209,7 +209,7 @@ impl Group {
     /// Appends one UPDATE for the front of the batch; says how many prefixes went in.
     fn message(&self, rib: &Rib, out: &mut Vec<u8>) -> usize {
         let run = self.batch.run();
-        let Entry { family, say, .. } = run[0];
+        let (family, say) = (run[0].family(), run[0].say());
         let prefixes =
             || run.iter().map(|entry| (entry.identifier, rib.prefixes.prefix(entry.prefix)));
         let codec = &self.policy.codec;
@@ -362,7 +362,7 @@ fn compare(
     mut emit: impl FnMut(Entry),
 ) {
     let mut say = |audience, say| {
-        emit(Entry { audience, family: prefix.family(), say, prefix, identifier });
+        emit(Entry::new(audience, say, prefix, identifier));
     };
     match (old, new) {
         (None, None) => {}
