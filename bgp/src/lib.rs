@@ -38,11 +38,11 @@
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
 //! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured from other ASes, and sent where a filter adds it |
 //! | 8642 | done | [`rib::filter`] | filters add communities and take none away, so there is no "set" to be vague about |
-//! | 4360, 5701 | carried | [`wire`] | |
+//! | 4360, 5701 | carried | [`wire`] | those that are not transitive stay within our AS, or confederation |
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |
 //! | 5065 confederations | done | `speaker::confederation`, `rib::export`, `rib::best` | AS_CONFED_SET is refused (9774); of equal paths the one through fewest members is chosen, as there is no cost; no cluster leaves its member; own numbers are loops in any segment; local-as, roles and 8212 are for those outside |
-//! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | the limit on paths told is by count, chosen one after the other by the decision process |
-//! | 8654 long messages | done | `session::negotiate` | always offered |
+//! | 7911 ADD-PATH | done | `rib::path`, `rib::group` | of one peer 256 paths to a prefix are taken, others are ignored and count as a faulty UPDATE; the limit on paths told is by count, chosen one after the other by the decision process |
+//! | 8654 long messages | done | `session::negotiate` | always offered; an attribute that would get longer than one can be (by AS numbers of four octets, by what filters add) withdraws the routes, keeps a path from being chosen, or from being told |
 //! | host name, software version | done | `speaker::introduction` | drafts (walton-bgp-hostname-capability, abraitis-bgp-version-capability); for people alone, left out where an OPEN would need RFC 9072 for it |
 //! | next hops that are link-local alone | done | [`wire`], `speaker::up_down` | sent and taken in 16 octets; the capability of draft-ietf-idr-linklocal-capability is not announced, as peers that see it leave out global addresses |
 //! | 2385, 5082 | edge | `net` | MD5 keys for single addresses and for ranges |

@@ -23,7 +23,8 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module \
 
 const COMPILER: Package = Package { program: "c++", package: "g++" };
 
-/// The longest input. A message has at most 65,535 octets; what is found is found in short ones.
+/// The longest input. A message has at most 65,535 octets; what is found is found in short ones, or in what
+/// the targets draw out of them (`wire::stretched`).
 const LONGEST: u32 = 4096;
 
 /// What can be fuzzed.

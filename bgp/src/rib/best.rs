@@ -79,6 +79,8 @@ pub enum Ineligible {
     RouteLeak,
     /// Its AS must not originate the prefix (RFC 6811).
     OriginInvalid,
+    /// What import adds makes an attribute longer than 65535 octets.
+    AttributeTooLong,
     /// The node has no way to the next hop (RFC 4271 §9.1.2).
     UnreachableNextHop,
 }
@@ -92,6 +94,7 @@ impl fmt::Display for Ineligible {
             Self::OwnNextHop => "the next hop is this node",
             Self::RouteLeak => "leaked: meant for customers only",
             Self::OriginInvalid => "RPKI invalid: its AS must not originate the prefix",
+            Self::AttributeTooLong => "an attribute is too long with what import adds",
             Self::UnreachableNextHop => "the next hop cannot be reached",
         })
     }
@@ -244,14 +247,24 @@ fn keep_least<T, K: Ord>(
     left
 }
 
-/// RFC 4271 §9.1.2.2 (c): MED compares only between paths from the same neighbouring AS.
-fn compare_med<T: Copy>(contenders: &mut [Contender<T>]) {
-    for at in 0..contenders.len() {
-        let this = contenders[at];
-        let beaten =
-            contenders.iter().any(|c| alive(c) && c.first_as == this.first_as && c.med < this.med);
-        if alive(&this) && beaten {
-            contenders[at].outcome = Outcome::Lost(Step::Med);
+/// RFC 4271 §9.1.2.2 (c): MED compares only between paths from the same neighbouring AS. Sorted by that,
+/// each is compared with the least of its own; mostly there is nothing to compare.
+fn compare_med<T>(contenders: &mut [Contender<T>]) {
+    let mut meds = contenders.iter().filter(|c| alive(c)).map(|c| c.med);
+    let first = meds.next();
+    if meds.all(|med| Some(med) == first) {
+        return;
+    }
+    contenders.sort_unstable_by_key(|c| (!alive(c), c.first_as, c.med));
+    let mut least: Option<(u32, u32)> = None;
+    for contender in contenders.iter_mut().take_while(|c| alive(c)) {
+        match least {
+            Some((first_as, med)) if first_as == contender.first_as => {
+                if contender.med > med {
+                    contender.outcome = Outcome::Lost(Step::Med);
+                }
+            }
+            Some(_) | None => least = Some((contender.first_as, contender.med)),
         }
     }
 }
@@ -363,6 +376,29 @@ mod tests {
             assert_eq!(outcome(&paths, 1), Outcome::Lost(Step::Med));
             assert_eq!(outcome(&paths, 3), Outcome::Multipath);
         }
+    }
+
+    /// Each path with a greater MED than another of its AS loses, whatever stands between them.
+    #[test]
+    fn med_is_compared_within_each_as() {
+        let mut paths: Vec<_> = (0..200u8)
+            .map(|n| Contender {
+                first_as: u32::from(n) * 7 % 5,
+                med: u32::from(n) * 11 % 13,
+                ..contender(n)
+            })
+            .collect();
+        let expected: Vec<u8> = paths
+            .iter()
+            .filter(|c| !paths.iter().any(|o| o.first_as == c.first_as && o.med < c.med))
+            .map(|c| c.path)
+            .collect();
+        paths.iter_mut().for_each(|c| c.outcome = Outcome::Best);
+        compare_med(&mut paths);
+        let mut left: Vec<u8> = paths.iter().filter(|c| alive(c)).map(|c| c.path).collect();
+        left.sort_unstable();
+        assert_eq!(left, expected);
+        assert!(left.len() > 5 && left.len() < 30);
     }
 
     #[test]

@@ -182,7 +182,8 @@ impl Policy {
         let block = rib.attributes.get(attr);
         let next_hop = self.next_hop(block, family)?;
         let mut raw = Vec::new();
-        self.rewrite(rib, source, block, operations).apply(block.raw, &mut raw);
+        // RFC 8654 §4: what does not fit is not told.
+        self.rewrite(rib, source, block, operations).apply(block.raw, &mut raw).ok()?;
         Some(rib.attributes.intern(Block::made(Some(next_hop), &raw)))
     }
 

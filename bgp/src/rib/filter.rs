@@ -296,7 +296,7 @@ mod tests {
         let mut rewrite = Rewrite::towards(PeerKind::Internal);
         operations.iter().for_each(|operation| operation.amend(&mut rewrite));
         let mut raw = Vec::new();
-        rewrite.apply(&originated(Origin::Igp), &mut raw);
+        rewrite.apply(&originated(Origin::Igp), &mut raw).unwrap();
         raw
     }
 

@@ -99,7 +99,7 @@ impl Import {
         rewrite.prepend.extend(prepend);
         rewrite.only_to_customer = mark.map_or(Edit::Keep, |(_, remote_as)| Edit::Set(remote_as));
         let operations = operations.to_vec();
-        let id = rewritten(attributes, self.received, &rewrite);
+        let id = rewritten(attributes, self.received, &rewrite)?;
         self.changed.push((operations, rank, id));
         Ok(id)
     }
@@ -113,9 +113,21 @@ impl Import {
 
 /// Judges all paths of a peer again, after its filter changed.
 pub(crate) fn reimport(rib: &mut Rib, peer: PeerIndex) {
+    reimport_where(rib, |rib, id| rib.paths.get(id).peer == peer);
+}
+
+/// Judges the paths again that came by a cluster, after ours changed.
+pub(crate) fn reimport_clustered(rib: &mut Rib) {
+    reimport_where(rib, |rib, id| {
+        let internal = rib.neighbor(rib.paths.get(id).peer).kind == PeerKind::Internal;
+        let received = rib.attributes.get(rib.paths.received(id));
+        internal && received.summary.cluster_list_length > 0
+    });
+}
+
+fn reimport_where(rib: &mut Rib, concerns: impl Fn(&Rib, PathId) -> bool) {
     for id in (0..rib.paths.bound()).map(PathId) {
-        let path = *rib.paths.get(id);
-        if path.prefix.is_some() && path.peer == peer {
+        if rib.paths.get(id).prefix.is_some() && concerns(rib, id) {
             rejudge_as_it_is(rib, id);
         }
     }
@@ -152,12 +164,16 @@ fn rejudge(rib: &mut Rib, id: PathId, age: Age) {
 }
 
 /// Interns an edited copy of a set, with the same next hop.
-pub(crate) fn rewritten(attributes: &mut AttributeStore, id: AttrId, rewrite: &Rewrite) -> AttrId {
+fn rewritten(
+    attributes: &mut AttributeStore,
+    id: AttrId,
+    rewrite: &Rewrite,
+) -> Result<AttrId, Ineligible> {
     let block = attributes.get(id);
     let mut raw = Vec::new();
-    rewrite.apply(block.raw, &mut raw);
+    rewrite.apply(block.raw, &mut raw).map_err(|_| Ineligible::AttributeTooLong)?;
     let next_hop = block.next_hop;
-    attributes.intern(Block::made(next_hop, &raw))
+    Ok(attributes.intern(Block::made(next_hop, &raw)))
 }
 
 /// A path of a peer as its import filter sees it.

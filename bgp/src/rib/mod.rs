@@ -74,6 +74,20 @@ pub(crate) struct Neighbor {
     pub(crate) paths: [u32; 2],
 }
 
+/// The most paths to one prefix that are taken from one peer (RFC 7911), those that are stale not
+/// counted: one more than can be used together. What one path costs grows with those beside it, and a
+/// peer could tell thousands in one message.
+pub(crate) const PATHS_TO_PREFIX: usize = 256;
+
+/// Where a path of a peer belongs among those to a prefix.
+enum Slot {
+    /// There is one with its identifier.
+    Taken(PathId),
+    Free,
+    /// There are as many as may be.
+    Crowded,
+}
+
 /// The routing table of both families.
 #[derive(Debug)]
 pub(crate) struct Rib {
@@ -151,7 +165,8 @@ impl Rib {
     }
 
     /// Adds or replaces a path. `received` is what the peer sent, `imported` what import made of
-    /// it; the table takes its own uses of both.
+    /// it; the table takes its own uses of both. False when nothing was done, as the peer has told
+    /// [`PATHS_TO_PREFIX`] others.
     pub(crate) fn announce(
         &mut self,
         peer: PeerIndex,
@@ -159,15 +174,16 @@ impl Rib {
         prefix: Prefix,
         received: AttrId,
         imported: Result<AttrId, Ineligible>,
-    ) {
+    ) -> bool {
         let generation = self.neighbor(peer).generation[prefix.family().index()];
         let prefix = self.prefixes.find_or_insert(prefix);
-        match self.paths.find(&self.prefixes, prefix, peer, identifier) {
-            Some(id) => {
+        match self.slot(prefix, peer, identifier, generation) {
+            Slot::Crowded => return false,
+            Slot::Taken(id) => {
                 self.paths.get_mut(id).generation = generation;
                 self.reimport(id, received, imported);
             }
-            None => {
+            Slot::Free => {
                 self.remember(prefix);
                 let attr = self.attributes.retain(imported.unwrap_or(received));
                 let standing = imported.err().map_or(Standing::Unused, Standing::Ineligible);
@@ -182,6 +198,28 @@ impl Rib {
                 }
                 self.select(prefix);
             }
+        }
+        true
+    }
+
+    fn slot(&self, prefix: PrefixId, peer: PeerIndex, identifier: u32, generation: u8) -> Slot {
+        let (mut current, mut all) = (0, 0);
+        for id in self.paths.chain(&self.prefixes, prefix) {
+            let path = self.paths.get(id);
+            if path.peer != peer {
+                continue;
+            }
+            if self.paths.identifier(id) == identifier {
+                return Slot::Taken(id);
+            }
+            current += usize::from(path.generation == generation);
+            all += 1;
+        }
+        // A peer that has restarted may call the same paths by other identifiers.
+        if current < PATHS_TO_PREFIX && all < 2 * PATHS_TO_PREFIX {
+            Slot::Free
+        } else {
+            Slot::Crowded
         }
     }
 

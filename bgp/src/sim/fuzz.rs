@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::{Duration, Instant};
 
+use crate::rib::filter::{Action, AnyCommunity, Filter, Operation, Otherwise, Rule};
 use crate::speaker::{
     AddPath, Arrival, Config, ConnId, Input, Originated, Output, PeerConfig, Receive, Speaker,
 };
@@ -11,7 +12,8 @@ use crate::wire::capability::{
     AddPathMode, Forwarding, GracefulRestart, LongLivedFamily, NotificationSupport, RestartState,
 };
 use crate::wire::{
-    AfiSafi, Capability, Family, HoldTime, MessageKind, MessageSize, Open, Prefix, frame,
+    self, AfiSafi, Capability, Community, Family, HoldTime, LargeCommunity, MessageKind,
+    MessageSize, Open, Prefix, frame,
 };
 
 const US: [u8; 4] = [10, 0, 0, 1];
@@ -19,20 +21,22 @@ const THEM: [u8; 4] = [10, 0, 0, 2];
 
 /// Plays a script against a speaker with one peer: each step is an opcode, a length and so many
 /// octets of argument. The peer's OPEN can be asked for in one step, so that a random script gets
-/// as far as UPDATEs.
+/// as far as UPDATEs, and an UPDATE with an attribute as long as a message in another. The first opcode
+/// also says whether we wait for the peer's OPEN, and whether filters add to what passes.
 ///
 /// # Panics
 /// When the speaker does, or when what it sends cannot be framed.
 #[expect(clippy::disallowed_methods, reason = "an epoch; only differences from it matter")]
 pub fn drive(script: &[u8]) {
     let epoch = Instant::now();
-    let waits = script.first().is_some_and(|opcode| opcode & 8 != 0);
-    let mut player = Player::new(epoch, waits.then_some(Duration::from_secs(5)));
+    let first = script.first().copied().unwrap_or_default();
+    let (waits, adds) = (first & 8 != 0, first & 16 != 0);
+    let mut player = Player::new(epoch, waits.then_some(Duration::from_secs(5)), adds);
     let mut rest = script;
     while let [opcode, length, after @ ..] = rest {
         let (argument, after) = after.split_at(usize::from(*length).min(after.len()));
         rest = after;
-        player.play(opcode % 8, argument);
+        player.play(opcode % 9, argument);
     }
     player.now += Duration::from_secs(1000);
     player.speaker.handle_timeout(player.now);
@@ -49,7 +53,7 @@ struct Player {
 }
 
 impl Player {
-    fn new(now: Instant, delay_open: Option<Duration>) -> Self {
+    fn new(now: Instant, delay_open: Option<Duration>, adds: bool) -> Self {
         let asn = |asn| NonZeroU32::new(asn).expect("a constant that is not zero");
         let mut config = Config::new(asn(65001), Ipv4Addr::from(US));
         let own = Prefix::new([192, 0, 2, 0].into(), 24).expect("24 is at most 32");
@@ -59,6 +63,9 @@ impl Player {
         peer.add_path = AddPath { receive: Receive::Several, send };
         peer.long_lived = Some(Duration::from_secs(300));
         peer.delay_open = delay_open;
+        if adds {
+            (peer.import, peer.export) = (adding(), adding());
+        }
         config.peers.insert("peer".into(), peer);
         let speaker = Speaker::new(config, 1, now);
         let mut player = Self { speaker, now, conns: Vec::new(), sent: Vec::new() };
@@ -81,17 +88,11 @@ impl Player {
             (2, Some(conn)) => {
                 let mut bytes = Vec::new();
                 open(head).emit(&mut bytes);
-                crate::wire::keepalive(&mut bytes);
+                wire::keepalive(&mut bytes);
                 self.receive(conn, &bytes);
             }
             (3, Some(conn)) => self.receive(conn, argument),
-            (4, Some(conn)) => {
-                let mut bytes = vec![0xFF; 16];
-                bytes.extend((19 + u16::from(argument.len().to_le_bytes()[0])).to_be_bytes());
-                bytes.push(MessageKind::Update.code());
-                bytes.extend(argument);
-                self.receive(conn, &bytes);
-            }
+            (4, Some(conn)) => self.receive(conn, &update(argument)),
             (5, Some(conn)) => {
                 self.conns.pop();
                 self.speaker.handle(self.now, Input::Closed { conn, error: None });
@@ -100,6 +101,7 @@ impl Player {
                 self.speaker.handle(self.now, Input::Connected { conn, local: at(179) });
             }
             (7, Some(conn)) => self.receive(conn, &argument.repeat(3)),
+            (8, Some(conn)) => self.receive(conn, &long_update(argument)),
             (_, _) => {}
         }
         self.attend();
@@ -146,6 +148,37 @@ impl Player {
         }
         self.sent.clear();
     }
+}
+
+/// Lets all pass, with so much more that a long attribute gets too long.
+fn adding() -> Filter {
+    let numbers = 70_000..70_064;
+    let communities = numbers.clone().flat_map(|number| {
+        let large = LargeCommunity { global: number, local1: 1, local2: 2 };
+        [AnyCommunity::Standard(Community(number)), AnyCommunity::Large(large)]
+    });
+    let prepend = Operation::PrependAsPath(numbers.collect());
+    let all = communities.map(Operation::AddCommunity).chain([prepend]).collect();
+    Filter { rules: vec![Rule::any(Action::Accept(all))], otherwise: Otherwise::Reject }
+}
+
+fn update(body: &[u8]) -> Vec<u8> {
+    let length = 16 + 2 + 1 + body.len();
+    let mut bytes = vec![0xFF; 16];
+    bytes.extend(u16::try_from(length).expect("a message has at most 65535 octets").to_be_bytes());
+    bytes.push(MessageKind::Update.code());
+    bytes.extend(body);
+    bytes
+}
+
+/// An UPDATE with the attributes that [`wire::stretched`] makes of a script.
+fn long_update(script: &[u8]) -> Vec<u8> {
+    let next_hop = [&[0x40, 3, 4][..], &THEM].concat();
+    let attributes = [wire::stretched(script), next_hop].concat();
+    let length = u16::try_from(attributes.len()).expect("it leaves room for the rest");
+    // The path identifier 0 and a prefix; without identifiers, default routes and a prefix.
+    let prefixes = [0, 0, 0, 0, 8, 10];
+    update(&[&[0, 0], &length.to_be_bytes()[..], &attributes, &prefixes].concat())
 }
 
 fn open(variant: u8) -> Open {

@@ -375,7 +375,7 @@ pub enum Receive {
     /// One path for each prefix.
     #[default]
     One,
-    /// As many as the peer sends.
+    /// As many as the peer sends, up to 256 of each prefix; what is beyond is ignored and counts as a fault.
     Several,
 }
 

@@ -10,8 +10,8 @@ use super::monitor::{Monitoring, Stations};
 use super::restart::Restart;
 use super::rpki::Caches;
 use super::{Config, Originated, PeerConfig, PeerName, Place, Reflection, Speaker, Timer};
-use crate::rib::attribute::{AttrId, Block};
-use crate::rib::best::Limits;
+use crate::rib::attribute::Block;
+use crate::rib::best::{Ineligible, Limits};
 use crate::rib::filter::Filter;
 use crate::rib::group::Groups;
 use crate::rib::import;
@@ -102,6 +102,7 @@ impl Speaker {
         self.configure_stations(now, renamed || !same);
         self.configure_caches(now);
         if old.cluster_id != self.config.cluster_id {
+            import::reimport_clustered(&mut self.rib);
             self.groups.mark_all(&self.rib);
         }
         if old.multipath != self.config.multipath {
@@ -188,20 +189,15 @@ impl Speaker {
     }
 
     fn begin_origination(&mut self, prefix: Prefix, originated: &Originated) {
-        let attr = self.local_attributes(originated);
-        self.rib.announce(LOCAL, 0, prefix, attr, Ok(attr));
-        self.rib.attributes.release(attr);
-    }
-
-    fn local_attributes(&mut self, originated: &Originated) -> AttrId {
-        let mut rewrite = Rewrite::towards(PeerKind::Internal);
-        rewrite.communities.add = originated.communities.iter().map(|each| each.0).collect();
-        rewrite.large_communities.add.clone_from(&originated.large_communities);
-        rewrite.med = originated.med.map_or(Edit::Keep, Edit::Set);
-        rewrite.local_pref = originated.local_pref.map_or(Edit::Keep, Edit::Set);
         let mut raw = Vec::new();
-        rewrite.apply(&wire::originated(Origin::Igp), &mut raw);
-        self.rib.attributes.intern(Block::made(None, &raw))
+        let bare = wire::originated(Origin::Igp);
+        let made = local_edits(originated).apply(&bare, &mut raw);
+        // More communities than an attribute holds: the operator sees why the prefix is not told.
+        let raw = if made.is_ok() { raw } else { bare };
+        let attr = self.rib.attributes.intern(Block::made(None, &raw));
+        let judged = made.map(|()| attr).map_err(|_| Ineligible::AttributeTooLong);
+        self.rib.announce(LOCAL, 0, prefix, attr, judged);
+        self.rib.attributes.release(attr);
     }
 
     pub(super) fn add_peer(&mut self, now: Instant, name: PeerName, config: PeerConfig) {
@@ -290,8 +286,12 @@ impl Speaker {
         if new.reflection != old.reflection {
             self.groups.mark_all(&self.rib);
         }
-        let judged = |config: &PeerConfig| (config.allow_own_as, config.origin_validation);
-        if new.import != old.import || judged(new) != judged(&old) {
+        let judged =
+            |config: &PeerConfig| (config.local_as, config.allow_own_as, config.origin_validation);
+        // Without a session there may be paths yet, kept for its return.
+        let kept = self.peers.get(&index).is_some_and(|peer| !peer.retained.is_empty());
+        let renamed = kept && identity == Identity::Changed;
+        if new.import != old.import || judged(new) != judged(&old) || renamed {
             import::reimport(&mut self.rib, index);
         }
         if new.max_paths != old.max_paths {
@@ -343,6 +343,16 @@ impl Speaker {
             self.drop_retained(index);
         }
     }
+}
+
+/// What an originated prefix has beside the attributes that each has.
+fn local_edits(originated: &Originated) -> Rewrite {
+    let mut rewrite = Rewrite::towards(PeerKind::Internal);
+    rewrite.communities.add = originated.communities.iter().map(|each| each.0).collect();
+    rewrite.large_communities.add.clone_from(&originated.large_communities);
+    rewrite.med = originated.med.map_or(Edit::Keep, Edit::Set);
+    rewrite.local_pref = originated.local_pref.map_or(Edit::Keep, Edit::Set);
+    rewrite
 }
 
 /// Whether the speaker is still who it was to all its peers.

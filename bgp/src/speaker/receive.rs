@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::cause::{Cause, Fault};
 use super::{ConnId, LimitAction, Place, Speaker};
+use crate::rib::PATHS_TO_PREFIX;
 use crate::rib::attribute::Block;
 use crate::rib::import::{Age, Import};
 use crate::rib::sweep::Sweep;
@@ -328,11 +329,20 @@ impl Speaker {
         let block = Block { next_hop: Some(next_hop), summary, raw };
         let received = self.rib.attributes.intern(block);
         let mut import = Import::new(&self.rib, at.peer, received, Age::Current);
+        let mut crowded = None;
         for (identifier, prefix) in nlri {
             let imported = import.judge(&mut self.rib, prefix);
-            self.rib.announce(at.peer, identifier, prefix, received, imported);
+            if !self.rib.announce(at.peer, identifier, prefix, received, imported) {
+                crowded = Some(prefix);
+            }
         }
         import.finish(&mut self.rib);
+        if let (Some(prefix), Some(peer)) = (crowded, self.peers.get_mut(&at.peer)) {
+            peer.faults += 1;
+            peer.last_fault = Some(format!(
+                "more than {PATHS_TO_PREFIX} paths to {prefix}; the others are ignored"
+            ));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::attribute;
 use super::error::AttributeError;
 use super::iana::{self, attribute as code, segment};
 use super::{AsnWidth, Codec, ConfedSegments};
@@ -170,7 +171,8 @@ pub(super) struct PathFacts {
     pub(super) members: usize,
 }
 
-/// Checks an AS_PATH.
+/// Checks an AS_PATH: also that the canonical block has room for it, where AS numbers take four octets
+/// however wide the peer's are.
 pub(super) fn facts(value: &[u8], codec: &Codec) -> Result<PathFacts, AttributeError> {
     let (mut facts, width) = (PathFacts::default(), codec.asn_width);
     for segment in segments(value, width) {
@@ -203,6 +205,8 @@ pub(super) fn facts(value: &[u8], codec: &Codec) -> Result<PathFacts, AttributeE
     if codec.confed_segments == ConfedSegments::First && !within {
         return Err(AttributeError::NotOfConfederation); // RFC 5065 §5
     }
+    let octets = octets(facts.members, AsnWidth::Four) + octets(facts.length, AsnWidth::Four);
+    attribute::fit(code::AS_PATH, octets).map_err(AttributeError::Overflow)?;
     Ok(facts)
 }
 
@@ -223,6 +227,11 @@ pub(super) fn check_as4_path(value: &[u8]) -> Result<(), AttributeError> {
     Ok(())
 }
 
+/// How many octets so many AS numbers take in segments of one kind.
+const fn octets(asns: usize, width: AsnWidth) -> usize {
+    asns * width.octets() + 2 * asns.div_ceil(SEGMENT_MAX)
+}
+
 /// A path taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Parts {
@@ -235,8 +244,7 @@ pub(super) struct Parts {
 impl Parts {
     /// How many octets `put` appends.
     pub(super) fn octets(&self, width: AsnWidth) -> usize {
-        let of = |asns: &[u32]| asns.len() * width.octets() + 2 * asns.len().div_ceil(SEGMENT_MAX);
-        of(&self.confederation) + of(&self.sequence)
+        octets(self.confederation.len(), width) + octets(self.sequence.len(), width)
     }
 
     /// Appends the segments.

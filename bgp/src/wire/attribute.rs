@@ -14,7 +14,7 @@ use nom::{IResult, Parser};
 
 use super::as_path::AsPath;
 use super::community::{ExtendedCommunity, LargeCommunity};
-use super::iana::attribute as code;
+use super::iana::{self, attribute as code};
 
 /// Bits of the attribute flags octet (RFC 4271 §4.3).
 pub mod flags {
@@ -55,22 +55,41 @@ pub(super) fn attribute(input: &[u8]) -> IResult<&[u8], RawAttribute<'_>, ()> {
     Ok((rest, RawAttribute { flags, code, value, whole }))
 }
 
+/// The most octets that the value of an attribute has (RFC 4271 §4.3).
+const LONGEST: usize = 65_535;
+
+/// An attribute would be longer than its length field can say. Received ones never are, but they grow:
+/// by what is added to them, and by AS numbers that become four octets wide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{} would take {len} octets, more than an attribute can have", iana::attribute::name(*code))]
+pub struct AttributeOverflow {
+    /// Type code.
+    pub code: u8,
+    /// Length of the value in octets.
+    pub len: usize,
+}
+
+/// Whether a value of `len` octets is short enough for [`put_head`] and [`emit`].
+pub(super) const fn fit(code: u8, len: usize) -> Result<(), AttributeOverflow> {
+    if len > LONGEST { Err(AttributeOverflow { code, len }) } else { Ok(()) }
+}
+
 /// Appends one attribute; the extended-length flag is set exactly when needed.
 ///
 /// # Panics
-/// When `value` is longer than 65535 octets.
+/// When `value` is longer than 65535 octets: [`fit`] says so before, where it may be.
 pub(super) fn emit(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
     put_head(out, flags, code, value.len());
     out.extend_from_slice(value);
 }
 
-/// Appends flags, type and length of an attribute whose value follows.
+/// Appends flags, type and length of an attribute whose value follows; panics as [`emit`] does.
 pub(super) fn put_head(out: &mut Vec<u8>, flags: u8, code: u8, len: usize) {
     let flags = flags & (flags::CLASS | flags::PARTIAL);
     if let Ok(len) = u8::try_from(len) {
         out.extend_from_slice(&[flags, code, len]);
     } else {
-        let len = u16::try_from(len).expect("an attribute came from, or goes into, one message");
+        let len = u16::try_from(len).expect("`fit` was asked where a value may grow");
         out.extend_from_slice(&[flags | flags::EXTENDED_LENGTH, code]);
         out.extend_from_slice(&len.to_be_bytes());
     }

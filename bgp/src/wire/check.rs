@@ -65,9 +65,9 @@ pub fn check<'a>(update: &Update<'a>, codec: &Codec, scratch: &mut Scratch) -> C
     walk.run();
     walk.require_mandatory();
     walk.raise_without_reachable_nlri();
-    let (checked, old) = walk.finish();
+    let (mut checked, old) = walk.finish();
     if checked.fault.is_none_or(|fault| fault.severity == Severity::AttributeDiscard) {
-        scratch.write_block(update.attributes, codec, old);
+        scratch.write_block(update.attributes, codec, old, &mut checked.summary);
     }
     checked
 }
@@ -279,12 +279,14 @@ impl<'a, 'c> Walk<'a, 'c> {
             }
             AsnWidth::Two => {
                 let [a, b, ..]: [u8; 6] = exact(found)?;
-                let asn = u16::from_be_bytes([a, b]);
-                self.old.aggregator_as = Some(asn);
-                asn.into()
+                u16::from_be_bytes([a, b]).into()
             }
         };
-        if asn == 0 { Err(AttributeError::ZeroAs(found.code)) } else { Ok(()) }
+        if asn == 0 {
+            return Err(AttributeError::ZeroAs(found.code));
+        }
+        self.old.aggregator_as = Some(asn);
+        Ok(())
     }
 
     fn old_speaker(&mut self, found: RawAttribute<'a>) -> Result<(), AttributeError> {
@@ -389,9 +391,10 @@ impl<'a, 'c> Walk<'a, 'c> {
 
     fn finish(mut self) -> (Checked<'a>, OldSpeaker<'a>) {
         self.checked.end_of_rib = self.end_of_rib();
-        // RFC 6793 §4.2.3: an AGGREGATOR that is not AS_TRANS was put there by an old speaker who
-        // did not update the AS4_ attributes; both are stale.
-        if self.old.aggregator_as.is_some_and(|asn| asn != iana::AS_TRANS) {
+        // RFC 6793 §4.2.3, of AGGREGATOR and AS4_AGGREGATOR together: one that is not AS_TRANS was put
+        // there by an old speaker who did not update the AS4_ attributes; both are stale.
+        let by_old = self.old.aggregator_as.is_some_and(|asn| asn != iana::AS_TRANS.into());
+        if by_old && self.old.as4_aggregator.is_some() {
             self.old.as4_path = None;
             self.old.as4_aggregator = None;
         }

@@ -133,7 +133,7 @@ impl Codec {
     }
 
     /// The encodings that differ most, for the fuzz targets: old and new speakers of all kinds,
-    /// everything off and everything on.
+    /// everything off and everything on, and old speakers of long messages: what they send grows most.
     pub fn samples() -> impl Iterator<Item = Self> {
         let kinds = [PeerKind::Internal, PeerKind::Confederation, PeerKind::External];
         kinds.into_iter().flat_map(|peer| {
@@ -152,7 +152,7 @@ impl Codec {
                 extended_next_hop: FamilySet::ALL,
                 message_size: MessageSize::Extended,
             };
-            [old, full]
+            [old, full, Self { asn_width: AsnWidth::Two, ..full }]
         })
     }
 }

@@ -98,8 +98,13 @@ impl ExtendedCommunity {
     /// Whether it may cross the border of an AS (RFC 4360 §2: the T bit is 0).
     #[must_use]
     pub const fn is_transitive(self) -> bool {
-        self.0[0] & 0x40 == 0
+        is_transitive(&self.0)
     }
+}
+
+/// Whether an extended community of either length may cross the border of an AS.
+pub(super) const fn is_transitive(octets: &[u8]) -> bool {
+    matches!(octets, [first, ..] if *first & 0x40 == 0)
 }
 
 impl fmt::Display for ExtendedCommunity {

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use super::attribute::AttributeOverflow;
 use super::nlri::NlriError;
 use super::notification::Notification;
 use super::{Family, iana};
@@ -205,6 +206,9 @@ pub enum AttributeError {
     /// A segment overruns the attribute, has no AS, or is of no known type.
     #[error("{} cannot be read", iana::attribute::name(*.0))]
     AsPath(u8),
+    /// The path of an old speaker is too long for one attribute once its AS numbers take four octets.
+    #[error(transparent)]
+    Overflow(AttributeOverflow),
     /// AS 0 in AS_PATH, AS4_PATH, AGGREGATOR or AS4_AGGREGATOR.
     #[error("{} contains AS 0", iana::attribute::name(*.0))]
     ZeroAs(u8),
@@ -284,6 +288,8 @@ impl AttributeError {
                 a::AS_PATH => Severity::TreatAsWithdraw, // RFC 7607 §2
                 _ => Severity::AttributeDiscard,         // RFC 7607 §2 with RFC 6793 §6, §7.7
             },
+            // §7.2, as nobody else could be told of it: RFC 8654 §4
+            Self::Overflow(_) => Severity::TreatAsWithdraw,
             Self::AsSet(_) => Severity::TreatAsWithdraw, // RFC 9774 §3
             // RFC 5065 §5 with §7.2
             Self::Confederation | Self::NotOfConfederation => Severity::TreatAsWithdraw,
@@ -324,6 +330,7 @@ impl AttributeError {
             Self::Origin(_) => (subcode::INVALID_ORIGIN_ATTRIBUTE, attribute),
             Self::NextHop(_) => (subcode::INVALID_NEXT_HOP_ATTRIBUTE, attribute),
             Self::AsPath(_)
+            | Self::Overflow(_)
             | Self::ZeroAs(_)
             | Self::AsSet(_)
             | Self::Confederation

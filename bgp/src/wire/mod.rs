@@ -17,7 +17,7 @@
 //! | 4724, 8538, 9494 | graceful restart capabilities (R, N, F bits), End-of-RIB | `capability`, `pack` |
 //! | 7911 | path identifiers | `nlri` |
 //! | 8654 | messages up to 65535 octets | `header`, `codec` |
-//! | 1997, 4360, 5701, 8092 | communities (5701: carried, not decoded) | `community`, `attribute` |
+//! | 1997, 4360, 5701, 8092 | communities (5701: carried, not decoded); what is not transitive | `community`, `attribute`, `rewrite` |
 //! | 8326, 7999, 9494 | well-known communities as marks | `summary` |
 //! | 4486, 9003, 8538, 9384, 9687 | NOTIFICATION codes, shutdown text, hard reset | `notification` |
 //! | 7606 | revised error handling | `error`, `check` |
@@ -50,11 +50,11 @@ mod summary;
 mod update;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use as_path::AsPath;
-pub use attribute::{Aggregator, Attributes, Origin, RawAttribute};
-pub use canonical::{Scratch, canonical_form_is_stable};
+pub use attribute::{Aggregator, AttributeOverflow, Attributes, Origin, RawAttribute};
+pub use canonical::{Scratch, canonical_form_is_stable, stretched};
 pub use capability::Capability;
 pub use check::{Checked, Fault, Reach, check};
 pub use codec::{AsnWidth, Codec, ConfedSegments, MessageSize, PeerKind};

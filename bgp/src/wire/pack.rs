@@ -11,7 +11,7 @@ use super::iana::attribute as code;
 use super::nlri;
 use super::{AfiSafi, Codec, Family, NextHop, PathIds, Prefix};
 
-/// The attributes leave no room for a single prefix.
+/// The attributes leave no room for the first prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{attributes} octets of path attributes leave no room for a prefix in an UPDATE of {max}")]
 pub struct AttributesTooLong {
@@ -19,6 +19,9 @@ pub struct AttributesTooLong {
     pub attributes: usize,
     /// Longest message of the session in octets.
     pub max: usize,
+    /// For how many prefixes, from the first on, there is no room; a shorter one may follow. Of very many
+    /// not all are looked at: it is at least as many as [`withdraw`] gets into one message.
+    pub prefixes: usize,
 }
 
 /// Octets of an UPDATE without routes: the header and the two inner lengths.
@@ -56,7 +59,8 @@ pub fn announce(
         return if run.is_done() {
             Ok(0)
         } else {
-            Err(AttributesTooLong { attributes: attributes.len(), max })
+            let prefixes = run.count_too_long(room.unwrap_or(0), max);
+            Err(AttributesTooLong { attributes: attributes.len(), max, prefixes })
         };
     };
     header::emit(out, MessageKind::Update, |out| {
@@ -155,6 +159,16 @@ impl<I: Iterator<Item = (u32, Prefix)>> Run<I> {
 
     fn fits(&self, room: usize) -> bool {
         self.next.is_some_and(|(_, prefix)| nlri::emitted_len(prefix, self.path_ids) <= room)
+    }
+
+    /// How many prefixes, of the first `most`, do not fit into `room` octets before one does.
+    fn count_too_long(mut self, room: usize, most: usize) -> usize {
+        let mut count = 0;
+        while count < most && !self.is_done() && !self.fits(room) {
+            count += 1;
+            self.next = self.rest.next();
+        }
+        count
     }
 
     /// Writes prefixes into at most `room` octets.

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::as_path::{self, AsPath, Parts};
-use super::attribute::{self, Attributes, Origin, RawAttribute, flags};
-use super::community::{ExtendedCommunity, LargeCommunity};
+use super::attribute::{self, AttributeOverflow, Attributes, Origin, RawAttribute, flags};
+use super::community::{self, LargeCommunity};
 use super::iana::attribute as code;
 use super::{AsnWidth, PeerKind};
 
@@ -187,7 +187,16 @@ impl Rewrite {
 
     /// Appends the edited form of the canonical block `block`. With four-octet AS numbers the
     /// result is canonical again; with two it carries AS4_PATH and AS4_AGGREGATOR where needed.
-    pub fn apply(&self, block: &[u8], out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// When an attribute grows beyond what one can have; then nothing is appended. RFC 8654 §4: such a
+    /// route cannot be told.
+    pub fn apply(&self, block: &[u8], out: &mut Vec<u8>) -> Result<(), AttributeOverflow> {
+        let start = out.len();
+        self.write(block, out).inspect_err(|_| out.truncate(start))
+    }
+
+    fn write(&self, block: &[u8], out: &mut Vec<u8>) -> Result<(), AttributeOverflow> {
         out.reserve(block.len() + 16);
         // Attributes that may appear or change get a turn at their place in the order; between
         // these places, everything is copied as it stands.
@@ -197,42 +206,51 @@ impl Rewrite {
                 self.copy(other, out);
             }
             let old = rest.next_if(|attribute| attribute.code == turn);
-            self.turn(turn, old, block, out);
+            self.turn(turn, old, block, out)?;
         }
         rest.for_each(|other| self.copy(other, out));
+        Ok(())
     }
 
     fn copy(&self, attribute: RawAttribute<'_>, out: &mut Vec<u8>) {
         attribute::emit(out, attribute.flags, attribute.code, attribute.value);
     }
 
-    fn turn(&self, turn: u8, old: Option<RawAttribute<'_>>, block: &[u8], out: &mut Vec<u8>) {
+    fn turn(
+        &self,
+        turn: u8,
+        old: Option<RawAttribute<'_>>,
+        block: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), AttributeOverflow> {
         let number = old.and_then(|old| old.value.try_into().ok()).map(u32::from_be_bytes);
         let internal = self.to == PeerKind::Internal;
         match turn {
             code::ORIGIN => self.put_origin(old, out),
-            code::AS_PATH => self.put_as_path(old.map_or(&[], |old| old.value), out),
+            code::AS_PATH => return self.put_as_path(old.map_or(&[], |old| old.value), out),
             code::MULTI_EXIT_DISC => put_number(out, turn, self.med.apply(number)),
             code::LOCAL_PREF if self.to.is_within() => {
                 put_number(out, turn, self.local_pref.apply(number));
             }
             code::AGGREGATOR => self.put_aggregator(old, out),
-            code::COMMUNITIES => self.put_communities(old, out),
+            code::COMMUNITIES => return self.put_communities(old, out),
             code::ORIGINATOR_ID if internal => {
                 let reflected = self.reflection.map(|r| r.originator_id.to_bits());
                 put_number(out, turn, number.or(reflected));
             }
-            code::CLUSTER_LIST if internal => self.put_cluster_list(old, out),
-            code::EXTENDED_COMMUNITIES => self.put_extended(old, out),
-            code::AS4_PATH => self.put_as4_path(block, out),
+            code::CLUSTER_LIST if internal => return self.put_cluster_list(old, out),
+            code::EXTENDED_COMMUNITIES => return self.put_extended::<8>(old, out),
+            code::IPV6_EXTENDED_COMMUNITIES => return self.put_extended::<20>(old, out),
+            code::AS4_PATH => return self.put_as4_path(block, out),
             code::AS4_AGGREGATOR => self.put_as4_aggregator(block, out),
-            code::LARGE_COMMUNITIES => self.put_large(old, out),
+            code::LARGE_COMMUNITIES => return self.put_large(old, out),
             code::ONLY_TO_CUSTOMER => match (self.only_to_customer, old) {
                 (Edit::Keep, Some(old)) => self.copy(old, out),
                 (edit, _) => put_number(out, turn, edit.apply(number)),
             },
             _ => {}
         }
+        Ok(())
     }
 
     fn put_origin(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
@@ -259,7 +277,7 @@ impl Rewrite {
         Parts { confederation, sequence }
     }
 
-    fn put_as_path(&self, value: &[u8], out: &mut Vec<u8>) {
+    fn put_as_path(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), AttributeOverflow> {
         let unchanged = self.confederation == ConfedEdit::Keep
             && self.prepend.is_empty()
             && self.replace_as.is_none()
@@ -267,24 +285,26 @@ impl Rewrite {
         match self.asn_width {
             AsnWidth::Four if unchanged => {
                 attribute::emit(out, flags::TRANSITIVE, code::AS_PATH, value);
+                Ok(())
             }
             width @ (AsnWidth::Two | AsnWidth::Four) => {
-                put_path(out, flags::TRANSITIVE, code::AS_PATH, &self.path(value), width);
+                put_path(out, flags::TRANSITIVE, code::AS_PATH, &self.path(value), width)
             }
         }
     }
 
     /// RFC 6793 §4.2.2: only when some AS number does not fit two octets, and without confederation
     /// segments.
-    fn put_as4_path(&self, block: &[u8], out: &mut Vec<u8>) {
+    fn put_as4_path(&self, block: &[u8], out: &mut Vec<u8>) -> Result<(), AttributeOverflow> {
         match self.asn_width {
-            AsnWidth::Four => {}
+            AsnWidth::Four => Ok(()),
             AsnWidth::Two => {
                 let path = self.path(Attributes::new(block).get(code::AS_PATH).unwrap_or_default());
                 if path.sequence.iter().any(|asn| u16::try_from(*asn).is_err()) {
                     let path = Parts { confederation: Vec::new(), ..path };
-                    put_path(out, flags::CLASS, code::AS4_PATH, &path, AsnWidth::Four);
+                    put_path(out, flags::CLASS, code::AS4_PATH, &path, AsnWidth::Four)?;
                 }
+                Ok(())
             }
         }
     }
@@ -311,48 +331,70 @@ impl Rewrite {
         }
     }
 
-    fn put_communities(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+    fn put_communities(
+        &self,
+        old: Option<RawAttribute<'_>>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), AttributeOverflow> {
         if self.communities.is_identity() {
-            return old.into_iter().for_each(|old| self.copy(old, out));
+            old.into_iter().for_each(|old| self.copy(old, out));
+            return Ok(());
         }
         let old = old.map_or(&[][..], |old| old.value.as_chunks().0);
         let list = self.communities.apply(old.iter().copied().map(u32::from_be_bytes));
-        put_list(out, code::COMMUNITIES, list.into_iter().map(u32::to_be_bytes));
+        put_list(out, code::COMMUNITIES, list.into_iter().map(u32::to_be_bytes))
     }
 
-    fn put_large(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+    fn put_large(
+        &self,
+        old: Option<RawAttribute<'_>>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), AttributeOverflow> {
         if self.large_communities.is_identity() {
-            return old.into_iter().for_each(|old| self.copy(old, out));
+            old.into_iter().for_each(|old| self.copy(old, out));
+            return Ok(());
         }
         let old = old.map_or(&[][..], |old| old.value.as_chunks().0);
         let old = old.iter().copied().map(LargeCommunity::from_octets);
         let list = self.large_communities.apply(old);
-        put_list(out, code::LARGE_COMMUNITIES, list.into_iter().map(LargeCommunity::octets));
+        put_list(out, code::LARGE_COMMUNITIES, list.into_iter().map(LargeCommunity::octets))
     }
 
-    /// RFC 4360 §6: non-transitive ones do not cross the border of an AS, but that of a Member-AS.
-    fn put_extended(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
-        let Some(old) = old else { return };
+    /// RFC 4360 §6: non-transitive ones do not cross the border of an AS, but that of a Member-AS. The
+    /// longer ones for IPv6 say so in the same bit (RFC 5701 §2).
+    fn put_extended<const N: usize>(
+        &self,
+        old: Option<RawAttribute<'_>>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), AttributeOverflow> {
+        let Some(old) = old else { return Ok(()) };
         match self.to {
-            PeerKind::Internal | PeerKind::Confederation => self.copy(old, out),
+            PeerKind::Internal | PeerKind::Confederation => {
+                self.copy(old, out);
+                Ok(())
+            }
             PeerKind::External => {
-                let list = old.value.as_chunks::<8>().0.iter().copied();
-                let kept = list.filter(|octets| ExtendedCommunity(*octets).is_transitive());
-                put_list(out, code::EXTENDED_COMMUNITIES, kept);
+                let list = old.value.as_chunks::<N>().0.iter().copied();
+                let kept = list.filter(|octets| community::is_transitive(octets));
+                put_list_with(out, old.flags, old.code, kept)
             }
         }
     }
 
-    fn put_cluster_list(&self, old: Option<RawAttribute<'_>>, out: &mut Vec<u8>) {
+    fn put_cluster_list(
+        &self,
+        old: Option<RawAttribute<'_>>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), AttributeOverflow> {
         let old = old.map_or(&[][..], |old| old.value.as_chunks::<4>().0);
         let ours = self.reflection.map(|reflection| reflection.cluster_id.octets());
         let list = ours.into_iter().chain(old.iter().copied());
-        put_list_with(out, flags::OPTIONAL, code::CLUSTER_LIST, list);
+        put_list_with(out, flags::OPTIONAL, code::CLUSTER_LIST, list)
     }
 }
 
 /// The places in the order of type codes where a rewrite may add or change something.
-const TURNS: [u8; 13] = [
+const TURNS: [u8; 14] = [
     code::ORIGIN,
     code::AS_PATH,
     code::MULTI_EXIT_DISC,
@@ -364,6 +406,7 @@ const TURNS: [u8; 13] = [
     code::EXTENDED_COMMUNITIES,
     code::AS4_PATH,
     code::AS4_AGGREGATOR,
+    code::IPV6_EXTENDED_COMMUNITIES,
     code::LARGE_COMMUNITIES,
     code::ONLY_TO_CUSTOMER,
 ];
@@ -375,13 +418,26 @@ fn put_number(out: &mut Vec<u8>, code: u8, number: Option<u32>) {
     }
 }
 
-fn put_path(out: &mut Vec<u8>, flags: u8, code: u8, path: &Parts, width: AsnWidth) {
-    attribute::put_head(out, flags, code, path.octets(width));
+fn put_path(
+    out: &mut Vec<u8>,
+    flags: u8,
+    code: u8,
+    path: &Parts,
+    width: AsnWidth,
+) -> Result<(), AttributeOverflow> {
+    let len = path.octets(width);
+    attribute::fit(code, len)?;
+    attribute::put_head(out, flags, code, len);
     path.put(out, width);
+    Ok(())
 }
 
-fn put_list<const N: usize>(out: &mut Vec<u8>, code: u8, list: impl Iterator<Item = [u8; N]>) {
-    put_list_with(out, flags::CLASS, code, list);
+fn put_list<const N: usize>(
+    out: &mut Vec<u8>,
+    code: u8,
+    list: impl Iterator<Item = [u8; N]>,
+) -> Result<(), AttributeOverflow> {
+    put_list_with(out, flags::CLASS, code, list)
 }
 
 /// RFC 7606 §7.8 and kin: an empty list is malformed, so it is not written at all.
@@ -390,11 +446,13 @@ fn put_list_with<const N: usize>(
     flags: u8,
     code: u8,
     list: impl Iterator<Item = [u8; N]>,
-) {
+) -> Result<(), AttributeOverflow> {
     let value: Vec<u8> = list.flatten().collect();
+    attribute::fit(code, value.len())?;
     if !value.is_empty() {
         attribute::emit(out, flags, code, &value);
     }
+    Ok(())
 }
 
 /// The canonical block of an aggregate that this speaker forms (RFC 4271 §9.2.2.2): no AS number of

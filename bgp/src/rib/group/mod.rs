@@ -218,7 +218,7 @@ impl Group {
     /// Appends one UPDATE for the front of the batch; says how many prefixes went in.
     fn message(&self, rib: &Rib, out: &mut Vec<u8>) -> usize {
         let run = self.batch.run();
-        let Entry { family, say, .. } = run[0];
+        let (family, say) = (run[0].family(), run[0].say());
         let prefixes =
             || run.iter().map(|entry| (entry.identifier, rib.prefixes.prefix(entry.prefix)));
         let codec = &self.policy.codec;
@@ -227,10 +227,11 @@ impl Group {
             Say::Announce(attr) => {
                 let block = rib.attributes.get(attr);
                 let next_hop = block.next_hop.expect("export always sets the next hop");
-                // Attributes beyond the size of a message cannot be told; what was told before
-                // must not stand.
-                wire::announce(out, codec, block.raw, next_hop, family, prefixes())
-                    .unwrap_or_else(|_| wire::withdraw(out, codec, family, prefixes()))
+                // Prefixes for which attributes leave no room in a message cannot be told; what was told
+                // before must not stand.
+                wire::announce(out, codec, block.raw, next_hop, family, prefixes()).unwrap_or_else(
+                    |error| wire::withdraw(out, codec, family, prefixes().take(error.prefixes)),
+                )
             }
         }
     }
@@ -380,7 +381,7 @@ fn compare(
     mut emit: impl FnMut(Entry),
 ) {
     let mut say = |audience, say| {
-        emit(Entry { audience, family: prefix.family(), say, prefix, identifier });
+        emit(Entry::new(audience, say, prefix, identifier));
     };
     match (old, new) {
         (None, None) => {}

@@ -12,6 +12,7 @@ mod dump;
 mod found;
 mod groups;
 mod isolation;
+mod long_attributes;
 mod long_lived;
 mod monitor;
 mod oracle;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::speaker::Unreachable;
+use crate::wire::tests::random::long_attributes;
 
 const NODES: usize = 5;
 const PREFIXES: usize = 6;
@@ -225,6 +226,26 @@ proptest! {
 
     #[test]
     fn no_bytes_bring_a_speaker_down(script in prop::collection::vec(any::<u8>(), 0..600)) {
+        crate::sim::drive(&script);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A session comes up, old or new, with long messages or without; then come attributes that fill
+    /// messages, which filters make longer still, or not.
+    #[test]
+    fn no_long_attribute_brings_a_speaker_down(
+        adds in any::<bool>(),
+        variant in any::<u8>(),
+        updates in prop::collection::vec(long_attributes(), 1..4),
+    ) {
+        let mut script = vec![if adds { 18 } else { 0 }, 0, 2, 1, variant];
+        for update in updates {
+            script.extend([8, u8::try_from(update.len()).unwrap()]);
+            script.extend(update);
+        }
         crate::sim::drive(&script);
     }
 }

@@ -155,6 +155,48 @@ fn a_link_local_next_hop_does_not_leave_its_link() {
     assert_eq!(routes(&sim, 2)[&own(0).to_string()], ["fe80::2"]);
 }
 
+/// RFC 4456 §8: what has passed our cluster is no way for us, from the moment on that it is ours.
+#[test]
+fn another_cluster_judges_what_was_reflected_again() {
+    let mut configs = configs(&[65001; 3], &[(0, 1), (0, 2)]);
+    let cluster_id = Some(Ipv4Addr::new(1, 1, 1, 1));
+    configs[0].cluster_id = cluster_id;
+    configs[0].peers.get_mut(&name(1)).unwrap().reflection = Reflection::Client;
+    let mut sim = network(4, configs.clone());
+    let verdicts = |sim: &Simulation| {
+        [0, 1].map(|origin| sim.node(2).speaker.route(own(origin)).unwrap().paths[0].verdict)
+    };
+    let looped = Verdict::Ineligible(Ineligible::ReflectionLoop);
+    assert_eq!(verdicts(&sim), [Verdict::Best; 2]);
+    for (own, reflected) in [(cluster_id, looped), (None, Verdict::Best)] {
+        configs[2].cluster_id = own;
+        sim.with(2, |speaker, now| speaker.configure(now, configs[2].clone()));
+        assert_eq!(verdicts(&sim), [Verdict::Best, reflected]);
+        sim.run_until_quiet();
+        assert_eq!(routes(&sim, 2).len(), if reflected == looped { 1 } else { 2 });
+        assert!(sim.node(2).speaker.peers(sim.now()).iter().all(|peer| peer.flaps == 0));
+    }
+}
+
+/// What is kept for the return of a session is judged by who we are now (RFC 4271 §9.1.2).
+#[test]
+fn another_as_judges_what_is_kept_again() {
+    for of_all in [true, false] {
+        let mut configs = configs(&[65001, 65002, 65003], &[(0, 1), (1, 2)]);
+        let mut sim = network(4, configs.clone());
+        let config = &mut configs[0];
+        if of_all {
+            config.local_as = asn(65003);
+        } else {
+            config.peers.get_mut(&name(1)).unwrap().local_as = Some(asn(65003).into());
+        }
+        sim.with(0, |speaker, now| speaker.configure(now, config.clone()));
+        let route = sim.node(0).speaker.route(own(2)).expect("its paths are kept");
+        let (path, looped) = (&route.paths[0], Verdict::Ineligible(Ineligible::AsLoop));
+        assert_eq!((path.stale, path.verdict), (true, looped), "{of_all}");
+    }
+}
+
 #[test]
 fn becoming_a_reflector_needs_no_new_session() {
     let mut configs = configs(&[65001; 3], &[(0, 1), (0, 2)]);

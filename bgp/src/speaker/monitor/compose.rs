@@ -184,7 +184,9 @@ fn update(out: &mut Vec<u8>, source: &Source<'_>, codec: &Codec, run: &[Entry]) 
             wire::announce(out, codec, block.raw, next_hop, family, prefixes())
                 .or_else(|_| wire::announce(out, &long, block.raw, next_hop, family, prefixes()))
                 // Attributes beyond the size of any message cannot be told.
-                .unwrap_or_else(|_| wire::withdraw(out, codec, family, prefixes()))
+                .unwrap_or_else(|error| {
+                    wire::withdraw(out, codec, family, prefixes().take(error.prefixes))
+                })
         }
     }
 }

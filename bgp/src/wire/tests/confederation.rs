@@ -12,7 +12,7 @@ const BLOCK: &str = "40 01 01 00
 
 fn rewritten(rewrite: &Rewrite) -> Vec<u8> {
     let mut out = Vec::new();
-    rewrite.apply(&hex(BLOCK), &mut out);
+    rewrite.apply(&hex(BLOCK), &mut out).unwrap();
     out
 }
 
@@ -59,7 +59,7 @@ fn an_old_member_gets_the_members_in_as_path_alone() {
     rewrite.confederation = ConfedEdit::Prepend(65001);
     rewrite.asn_width = AsnWidth::Two;
     let mut out = Vec::new();
-    rewrite.apply(&block, &mut out);
+    rewrite.apply(&block, &mut out).unwrap();
     let expected = "40 01 01 00
         40 02 0a 03 02 fde9 fdea 02 01 5ba0
         c0 11 06 02 01 fa56ea00";

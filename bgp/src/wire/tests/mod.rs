@@ -2,7 +2,7 @@
 
 mod confederation;
 mod messages;
-mod random;
+pub(crate) mod random;
 mod revised_errors;
 mod updates;
 

@@ -300,3 +300,25 @@ fn empty() -> Update<'static> {
         announced: Nlri::empty(Family::Ipv4),
     }
 }
+
+/// The peer's AS numbers take two octets, ours four: a path of 32 KB has no room in an attribute then.
+#[test]
+fn a_path_of_an_old_peer_that_gets_too_long_withdraws_the_routes() {
+    let codec =
+        Codec { message_size: MessageSize::Extended, ..Codec::baseline(PeerKind::External) };
+    for (count, severity) in [(16_351, None), (16_352, Some(TreatAsWithdraw))] {
+        let numbers: Vec<u32> = (1..=count).collect();
+        let mut path = Vec::new();
+        as_path::put_segments(&mut path, 2, &numbers, AsnWidth::Two);
+        let mut attributes = hex(&format!("{ORIGIN} {NEXT_HOP}"));
+        attribute::emit(&mut attributes, attribute::flags::TRANSITIVE, 2, &path);
+        let announced = Nlri::parse(TEN, Family::Ipv4, PathIds::Absent).unwrap();
+        let withdrawn = Nlri::empty(Family::Ipv4);
+        let update = Update { withdrawn, attributes: &attributes, announced };
+        let mut scratch = Scratch::default();
+        let fault = check(&update, &codec, &mut scratch).fault;
+        assert_eq!(fault.map(|fault| fault.severity), severity);
+        let length = Attributes::new(scratch.block()).as_path().length();
+        assert_eq!(length, if severity.is_none() { 16_351 } else { 0 });
+    }
+}

@@ -264,7 +264,7 @@ fn an_old_peer_gets_as_trans_and_as4_path() {
         ..Rewrite::towards(PeerKind::External)
     };
     let mut out = Vec::new();
-    rewrite.apply(&block, &mut out);
+    rewrite.apply(&block, &mut out).unwrap();
     let expected = hex("40 01 01 00
         40 02 08 02 03 fde8 fde9 5ba0               ; 65000 65001 AS_TRANS
         c0 07 06 5ba0 0a000001
@@ -280,29 +280,67 @@ fn an_old_peer_gets_as_trans_and_as4_path() {
     let (seen, ..) = take_apart(&bytes, &old);
     let wide = Rewrite { asn_width: AsnWidth::Four, ..rewrite };
     let mut expected = Vec::new();
-    wide.apply(&block, &mut expected);
+    wide.apply(&block, &mut expected).unwrap();
     assert_eq!(seen.block, expected);
 }
 
-/// RFC 6793 §4.2.3: who changed AGGREGATOR without knowing AS4_AGGREGATOR made both stale.
+/// The path and the aggregator that come of `65001 AS_TRANS`, the AS4_PATH `70000` and these.
+fn from_old(aggregators: &str, severity: Option<Severity>) -> (String, Option<u32>) {
+    let attributes = format!(
+        "40 01 01 00
+        40 02 06 02 02 fde9 5ba0
+        40 03 04 0a000001
+        c0 11 06 02 01 00011170
+        {aggregators}"
+    );
+    let bytes = update("", &attributes, "00");
+    let codec = Codec::baseline(PeerKind::External);
+    let Ok(Message::Update(update)) = parse(&bytes, &codec) else { panic!("not an UPDATE") };
+    let mut scratch = Scratch::default();
+    let fault = check(&update, &codec, &mut scratch).fault;
+    assert_eq!(fault.map(|fault| fault.severity), severity, "{aggregators}");
+    let attributes = Attributes::new(scratch.block());
+    (attributes.as_path().to_string(), attributes.aggregator().map(|who| who.asn))
+}
+
+/// RFC 6793 §4.2.3: who changed AGGREGATOR without knowing AS4_AGGREGATOR made both stale. That takes
+/// both: a route that was aggregated by an AS of two octets has no AS4_AGGREGATOR.
 #[test]
-fn an_aggregator_other_than_as_trans_makes_as4_path_stale() {
-    for (aggregator, path, who) in [("5ba0", "65001 70000", 70000), ("fde9", "65001 23456", 65001)]
-    {
-        let attributes = format!(
-            "40 01 01 00
-            40 02 06 02 02 fde9 5ba0
-            40 03 04 0a000001
-            c0 07 06 {aggregator} 0a000001
-            c0 11 06 02 01 00011170
-            c0 12 08 00011170 0a000001"
-        );
-        let bytes = update("", &attributes, "00");
-        let (seen, ..) = take_apart(&bytes, &Codec::baseline(PeerKind::External));
-        let attributes = Attributes::new(&seen.block);
-        assert_eq!(attributes.as_path().to_string(), path);
-        assert_eq!(attributes.aggregator().unwrap().asn, who);
+fn an_aggregator_other_than_as_trans_makes_as4_path_stale_beside_as4_aggregator() {
+    const OLD: &str = "c0 07 06 fde9 0a000001";
+    const TRANS: &str = "c0 07 06 5ba0 0a000001";
+    const LONG: &str = "c0 12 08 00011170 0a000001";
+    const DISCARDED: Option<Severity> = Some(Severity::AttributeDiscard);
+    for (aggregators, severity, path, who) in [
+        (format!("{TRANS} {LONG}"), None, "65001 70000", Some(70000)),
+        (format!("{OLD} {LONG}"), None, "65001 23456", Some(65001)),
+        (format!("{LONG} {OLD}"), None, "65001 23456", Some(65001)),
+        (OLD.into(), None, "65001 70000", Some(65001)),
+        (TRANS.into(), None, "65001 70000", Some(23456)),
+        (LONG.into(), None, "65001 70000", None),
+        // What is discarded (RFC 7607 §2, RFC 6793 §6) says nothing about the others.
+        (format!("c0 07 06 0000 0a000001 {LONG}"), DISCARDED, "65001 70000", None),
+        (format!("{OLD} c0 12 07 00011170 0a0000"), DISCARDED, "65001 70000", Some(65001)),
+    ] {
+        assert_eq!(from_old(&aggregators, severity), (path.into(), who), "{aggregators}");
     }
+}
+
+/// The nearest AS is the one that the peer means, not what stands for it in two octets: MED is compared
+/// by it.
+#[test]
+fn the_first_as_of_an_old_peer_is_the_long_one() {
+    let bytes = update(
+        "",
+        "40 01 01 00
+        40 02 06 02 02 5ba0 fde9
+        40 03 04 0a000001
+        c0 11 0a 02 02 00011170 0000fde9",
+        "00",
+    );
+    let (seen, _, summary, _) = take_apart(&bytes, &Codec::baseline(PeerKind::External));
+    assert_eq!(Attributes::new(&seen.block).as_path().to_string(), "70000 65001");
+    assert_eq!(summary.first_as, 70000);
 }
 
 #[test]
@@ -314,6 +352,8 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
         c0 08 08 fde90001 ffff0000
         80 09 04 0a000009
         c0 10 10 0002fde900000001 4300000000000001  ; the second one is not transitive
+        c0 19 28 0002 20010db8000000000000000000000001 0007
+                 4002 20010db8000000000000000000000001 0007 ; nor is this one
         e0 63 01 2a                                 ; unknown, transitive, partial");
     let edits = Rewrite {
         prepend: vec![65000, 65000],
@@ -325,12 +365,13 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
         ..Rewrite::towards(PeerKind::External)
     };
     let mut out = Vec::new();
-    edits.apply(&block, &mut out);
+    edits.apply(&block, &mut out).unwrap();
     let expected = "
         40 01 01 02
         40 02 0e 02 03 0000fde8 0000fde8 0000fde8
         c0 08 08 fde90001 fde90002
         c0 10 08 0002fde900000001
+        c0 19 14 0002 20010db8000000000000000000000001 0007
         c0 20 0c 00000001 00000002 00000003
         e0 63 01 2a";
     assert_eq!(out, hex(expected));
@@ -345,7 +386,7 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
         ..Rewrite::towards(PeerKind::Internal)
     };
     out.clear();
-    reflect.apply(&block, &mut out);
+    reflect.apply(&block, &mut out).unwrap();
     let attributes = Attributes::new(&out);
     assert_eq!(attributes.local_pref(), Some(50));
     assert_eq!(attributes.med(), Some(100));
@@ -355,6 +396,35 @@ fn a_rewrite_edits_each_attribute_at_its_place() {
     let clusters: Vec<_> = attributes.cluster_list().collect();
     assert_eq!(clusters, ["10.0.0.8".parse::<std::net::Ipv4Addr>().unwrap()]);
     assert_eq!(attributes.extended_communities().count(), 2);
+    assert_eq!(attributes.ipv6_extended_communities().count(), 2);
+}
+
+/// RFC 8654 §4: what does not fit cannot be told; nothing of it is written.
+#[test]
+fn edits_that_make_an_attribute_too_long_are_refused() {
+    let numbers = |count| (1..=count).collect::<Vec<u32>>();
+    let with = |rewrite: Rewrite| {
+        let mut out = vec![1, 2, 3];
+        rewrite.apply(&originated(Origin::Igp), &mut out).inspect_err(|_| assert_eq!(out.len(), 3))
+    };
+    let external = || Rewrite::towards(PeerKind::External);
+    let path = |count| with(Rewrite { prepend: numbers(count), ..external() });
+    let communities = |count| {
+        let communities = ListEdit { remove: vec![], add: numbers(count) };
+        with(Rewrite { communities, ..external() })
+    };
+    assert_eq!((path(16_351), communities(16_383)), (Ok(()), Ok(())));
+    let long = AttributeOverflow { code: 2, len: 4 * 16_352 + 2 * 65 };
+    assert_eq!(path(16_352), Err(long));
+    assert_eq!(
+        long.to_string(),
+        "AS_PATH would take 65538 octets, more than an attribute can have"
+    );
+    assert_eq!(communities(16_384), Err(AttributeOverflow { code: 8, len: 65_536 }));
+    // To an old peer the path itself would fit, but not AS4_PATH beside it.
+    let prepend = numbers(16_351).into_iter().chain([70_000]).collect();
+    let old = Rewrite { asn_width: AsnWidth::Two, prepend, ..external() };
+    assert_eq!(with(old), Err(AttributeOverflow { code: 17, ..long }));
 }
 
 #[test]
@@ -367,7 +437,7 @@ fn removing_the_last_community_removes_the_attribute() {
         ..Rewrite::towards(PeerKind::Internal)
     };
     let mut out = Vec::new();
-    edits.apply(&block, &mut out);
+    edits.apply(&block, &mut out).unwrap();
     assert_eq!(out, bare);
 }
 
@@ -412,6 +482,7 @@ fn attributes_that_leave_no_room_are_refused_and_nothing_is_written() {
     let next_hop = NextHop::V4("10.0.0.1".parse().unwrap());
     let prefixes = [(0, p("10.0.0.0/8"))];
     let error = announce(&mut out, &codec, &block, next_hop, Family::Ipv4, prefixes).unwrap_err();
+    assert_eq!(error.prefixes, 1);
     assert_eq!(
         error.to_string(),
         "4065 octets of path attributes leave no room for a prefix in an UPDATE of 4096"
@@ -420,6 +491,27 @@ fn attributes_that_leave_no_room_are_refused_and_nothing_is_written() {
     assert_eq!(announce(&mut out, &codec, &block, next_hop, Family::Ipv4, []), Ok(0));
     assert_eq!(withdraw(&mut out, &codec, Family::Ipv4, []), 0);
     assert_eq!(out, [1, 2, 3]);
+}
+
+/// Only those that stand in the way are named: the next may be shorter. What is named is enough for a
+/// whole message of withdrawals.
+#[test]
+fn prefixes_that_fit_beside_long_attributes_are_told_when_others_do_not() {
+    let codec = modern(PeerKind::External);
+    let next_hop = NextHop::V4("10.0.0.1".parse().unwrap());
+    let mut block = originated(Origin::Igp);
+    // 4096 - 19 - 4 - 7 - 7 - 4 = 4055, of which two octets are left.
+    attribute::emit(&mut block, 0xe0, 99, &vec![0; 4053]);
+    let [long, short] = [p("10.1.0.0/16"), p("10.0.0.0/8")].map(|prefix| (0, prefix));
+    let told = |prefixes: &[(u32, Prefix)]| {
+        let prefixes = prefixes.iter().copied();
+        announce(&mut vec![], &codec, &block, next_hop, Family::Ipv4, prefixes)
+            .map_err(|error| error.prefixes)
+    };
+    assert_eq!(told(&[short, long]), Ok(1));
+    assert_eq!(told(&[long, long, short, long]), Err(2));
+    assert_eq!(told(&[long, long]), Err(2));
+    assert_eq!(told(&vec![long; 10_000]), Err(4096));
 }
 
 #[test]

@@ -129,6 +129,9 @@ fn rejected(why: Ineligible, path: &PathSnapshot, rule: Option<&str>) -> String 
             "rejected: RPKI invalid, its origin at the end of \"{}\" must not originate the prefix (RFC 6811)",
             path.attributes.as_path
         ),
+        (Ineligible::AttributeTooLong, _) => {
+            "rejected: with what import adds an attribute has more than 65535 octets".to_owned()
+        }
         (Ineligible::UnreachableNextHop, _) => format!(
             "not chosen: the kernel has no way to its next hop{}",
             path.next_hop.as_ref().map(|hop| format!(" {}", hop.address)).unwrap_or_default()
