@@ -44,7 +44,7 @@ pub enum Event {
         /// connect to us: where they are for, and the system's words.
         refused: Vec<(Prefix, String)>,
     },
-    /// We cannot listen; it will be tried again.
+    /// We cannot listen; it will be tried again, and told again when the reason is another.
     ListenFailed {
         /// As configured.
         address: SocketAddr,

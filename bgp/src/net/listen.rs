@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -43,8 +43,25 @@ type Keys = BTreeMap<Prefix, SigningKey>;
 
 #[derive(Debug)]
 enum Listener {
-    Open { socket: TcpListener, keys: Keys, presence: Presence },
-    Waiting { retry_at: Instant, wait: Duration, presence: Presence },
+    Open {
+        socket: TcpListener,
+        keys: Keys,
+        presence: Presence,
+    },
+    Waiting {
+        retry_at: Instant,
+        wait: Duration,
+        presence: Presence,
+        /// Why it could not be opened the last time.
+        why: Option<String>,
+    },
+}
+
+impl Listener {
+    /// To be opened as soon as that.
+    const fn due(retry_at: Instant, presence: Presence) -> Self {
+        Self::Waiting { retry_at, wait: RETRY.0, presence, why: None }
+    }
 }
 
 /// What became of an address that we want to listen on.
@@ -53,7 +70,7 @@ pub(super) enum Outcome {
     /// It listens; the port is the real one when port 0 was asked for. Connections from where a key
     /// could not be set will not come through.
     Open(SocketAddr, Vec<(Prefix, io::Error)>),
-    /// It does not, and will be tried again.
+    /// It does not, and will be tried again. Told again only when the reason is another.
     Failed(io::Error),
 }
 
@@ -80,8 +97,7 @@ impl Listeners {
             wanted.contains(&(*address, presence)) && !stale
         });
         for &(address, presence) in wanted {
-            let waiting = Listener::Waiting { retry_at: now, wait: RETRY.0, presence };
-            self.by_address.entry(address).or_insert(waiting);
+            self.by_address.entry(address).or_insert_with(|| Listener::due(now, presence));
         }
     }
 
@@ -113,19 +129,22 @@ impl Listeners {
     pub(super) fn retry(&mut self, keys: &Keys, now: Instant) -> Vec<Report> {
         let mut reports = Vec::new();
         for (address, listener) in &mut self.by_address {
-            let Listener::Waiting { retry_at, wait, presence } = *listener else { continue };
-            if retry_at > now {
+            let Listener::Waiting { retry_at, wait, presence, why } = listener else { continue };
+            if *retry_at > now {
                 continue;
             }
-            let longer = (2 * wait).min(RETRY.1);
-            let again = Listener::Waiting { retry_at: now + wait, wait: longer, presence };
-            let keys = of_family(*address, keys);
-            *listener = open((*address, presence), (keys, self.mss), &mut reports).unwrap_or_else(
-                |error| {
-                    reports.push((*address, Outcome::Failed(error)));
-                    again
-                },
-            );
+            match open((*address, *presence), (of_family(*address, keys), self.mss), &mut reports) {
+                Ok(open) => *listener = open,
+                Err(error) => {
+                    *retry_at = now + *wait;
+                    *wait = (2 * *wait).min(RETRY.1);
+                    let text = error.to_string();
+                    if why.as_ref() != Some(&text) && !is_of_no_use(address.ip(), &error) {
+                        reports.push((*address, Outcome::Failed(error)));
+                    }
+                    *why = Some(text);
+                }
+            }
         }
         reports
     }
@@ -146,11 +165,16 @@ impl Listeners {
             Poll::Ready(Ok(accepted)) => Some(Ok(accepted)),
             Poll::Ready(Err(error)) => {
                 // Out of descriptors, most likely; trying at once would spin.
-                *listener = Listener::Waiting { retry_at: now + RETRY.0, wait: RETRY.0, presence };
+                *listener = Listener::due(now + RETRY.0, presence);
                 Some(Err(error))
             }
         }
     }
+}
+
+/// "Any address" of a family that this kernel does not have (`ipv6.disable=1`): nobody is missed there.
+fn is_of_no_use(address: IpAddr, error: &io::Error) -> bool {
+    address.is_unspecified() && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
 fn open(
@@ -213,10 +237,15 @@ mod tests {
         let mut listeners = Listeners::default();
         listeners.configure(&[address].map(needed), &UNSIGNED, now);
         let mut waits = Vec::new();
-        for _ in 0..7 {
+        for n in 0..7 {
             let reports = listeners.retry(&UNSIGNED, now);
-            let [(failed, Outcome::Failed(error))] = &reports[..] else { panic!("{reports:?}") };
-            assert_eq!((*failed, error.kind()), (address, io::ErrorKind::AddrInUse));
+            match &reports[..] {
+                [(failed, Outcome::Failed(error))] if n == 0 => {
+                    assert_eq!((*failed, error.kind()), (address, io::ErrorKind::AddrInUse));
+                }
+                [] if n > 0 => {}
+                _ => panic!("the reason is told once, not {reports:?}"),
+            }
             assert!(listeners.retry(&UNSIGNED, now).is_empty(), "not before its time");
             let next = listeners.deadline().unwrap();
             waits.push((next - now).as_secs());
@@ -227,6 +256,15 @@ mod tests {
         let reports = listeners.retry(&UNSIGNED, now);
         assert!(matches!(&reports[..], [(_, Outcome::Open(local, _))] if *local == address));
         assert_eq!(listeners.deadline(), None);
+    }
+
+    #[test]
+    fn only_any_address_of_a_family_that_the_kernel_lacks_is_left_out() {
+        let lacking = io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+        let taken = io::Error::from_raw_os_error(libc::EADDRINUSE);
+        let is = |address: &str, error| is_of_no_use(address.parse().unwrap(), error);
+        assert!(is("::", &lacking) && is("0.0.0.0", &lacking));
+        assert!(!is("2001:db8::1", &lacking) && !is("::", &taken));
     }
 
     #[tokio::test]

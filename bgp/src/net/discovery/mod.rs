@@ -67,11 +67,7 @@ async fn attend(interface: Arc<str>, bell: UnboundedSender<Signal>) {
     let mut trouble = String::new();
     loop {
         let error = match Link::open(&interface) {
-            Ok(link) => {
-                tracing::info!(%interface, "advertising ourselves and listening for routers");
-                trouble.clear();
-                converse(&link, &interface, &bell).await
-            }
+            Ok(link) => converse(&link, &interface, &bell, &mut trouble).await,
             Err(error) => error,
         };
         let text = error.to_string();
@@ -83,13 +79,23 @@ async fn attend(interface: Arc<str>, bell: UnboundedSender<Signal>) {
     }
 }
 
-/// Advertises and listens until something fails.
-async fn converse(link: &Link, interface: &Arc<str>, bell: &UnboundedSender<Signal>) -> io::Error {
+/// Advertises and listens until something fails. An interface that is down opens as any other: its trouble is over when
+/// the first advertisement has gone out.
+async fn converse(
+    link: &Link,
+    interface: &Arc<str>,
+    bell: &UnboundedSender<Signal>,
+    trouble: &mut String,
+) -> io::Error {
     let mut advertised = 0;
     loop {
         let told = if advertised < FIRST { link.solicit() } else { Ok(()) };
         if let Err(error) = told.and_then(|()| link.advertise()) {
             return error;
+        }
+        if advertised == 0 {
+            tracing::info!(%interface, "advertising ourselves and listening for routers");
+            trouble.clear();
         }
         advertised += 1;
         let length = if advertised < FIRST { FIRST_EVERY } else { EVERY };
