@@ -1,16 +1,16 @@
-//! The BGP thread on a link that is down, in a namespace of its own.
+//! The BGP thread on the sockets of a kernel with little room, and on a link that is down; in a namespace of its own.
 #![cfg(feature = "tokio")]
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ocicat_bgp::net::{self, Goodbye};
-use ocicat_bgp::speaker::{Config, Dial, PeerConfig};
+use ocicat_bgp::net::{self, Event, Goodbye};
+use ocicat_bgp::speaker::{Config, Dial, Password, PeerConfig};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
@@ -45,6 +45,42 @@ fn config() -> Config {
 fn peer(address: IpAddr) -> PeerConfig {
     let peer = PeerConfig::new(address, NonZeroU32::new(65_002).unwrap());
     PeerConfig { dial: Dial::Passive, ..peer }
+}
+
+#[test]
+fn keys_without_room_name_the_limit_and_the_others_hold() {
+    in_namespace(|| {
+        let limit = "/proc/sys/net/core/optmem_max";
+        if std::fs::write(limit, "20480").is_err() {
+            eprintln!("skipped: before Linux 6.8 the limit is not of the namespace");
+            return;
+        }
+        ip("link set lo up");
+        let mut config = config();
+        config.listen = vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)];
+        for last in 1..=200 {
+            let password = Password::Key("secret".into());
+            let peer = PeerConfig { password, ..peer(Ipv4Addr::new(127, 0, 9, last).into()) };
+            config.peers.insert(format!("peer-{last}").as_str().into(), peer);
+        }
+        let mut running = net::spawn(config).unwrap();
+        let refused = loop {
+            let events = running.events.blocking_recv().unwrap();
+            let refused = events.into_iter().find_map(|event| {
+                let Event::Listening { refused, .. } = event else { return None };
+                Some(refused)
+            });
+            if let Some(refused) = refused {
+                break refused;
+            }
+        };
+        assert!((1..200).contains(&refused.len()), "{} of 200", refused.len());
+        for (_, why) in refused {
+            assert!(why.contains("net.core.optmem_max"), "{why}");
+        }
+        running.handle.stop(Goodbye::Restart).unwrap();
+        running.thread.join().unwrap();
+    });
 }
 
 /// Keeps what is logged.

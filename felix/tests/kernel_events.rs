@@ -180,6 +180,23 @@ fn pod_interfaces_and_the_node_are_set_up() {
 }
 
 #[test]
+fn the_room_for_keys_is_raised_and_never_lowered() {
+    in_fresh_namespace(&[], || {
+        let path = "/proc/sys/net/core/optmem_max";
+        if !std::fs::exists(path).unwrap() {
+            eprintln!("skipped: before Linux 6.8 it is not of the namespace");
+            return;
+        }
+        let now = || std::fs::read_to_string(path).unwrap().trim().to_owned();
+        for (before, after) in [("20480", "1048576"), ("2000000", "2000000")] {
+            std::fs::write(path, before).unwrap();
+            sysctl::for_speaker().iter().for_each(|setting| setting.apply().unwrap());
+            assert_eq!(now(), after);
+        }
+    });
+}
+
+#[test]
 fn pod_interfaces_have_the_addresses_that_they_should() {
     in_fresh_namespace(&["ip"], || {
         ip("link add oci01 type veth peer name far");

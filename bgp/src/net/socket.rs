@@ -137,14 +137,24 @@ fn set_least_ttl(socket: &Socket, family_of: IpAddr, ttl: u8) -> io::Result<()> 
 /// Signs what goes to the addresses of a prefix and demands the same of what comes. On a listening
 /// socket this holds for the connections from there.
 pub(super) fn set_key(socket: &Socket, peers: Prefix, key: &SigningKey) -> io::Result<()> {
-    match key.signing {
+    let set = match key.signing {
         Signing::Md5 => set_md5_key(socket, peers, key.secret.as_bytes()),
         Signing::TcpAo(terms) => tcp_ao::set_key(socket, peers, terms, key.secret.as_bytes()),
         Signing::Unreadable => {
             let message = "how to sign the session is not known";
             Err(io::Error::new(io::ErrorKind::InvalidInput, message))
         }
+    };
+    set.map_err(name_the_limit)
+}
+
+/// All keys of a socket share what the kernel keeps for its options: some 140 octets each of `net.core.optmem_max`.
+fn name_the_limit(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(libc::ENOMEM) {
+        let text = format!("{error}: more keys than net.core.optmem_max has room for");
+        return io::Error::new(io::ErrorKind::OutOfMemory, text);
     }
+    error
 }
 
 /// The longest TCP MD5 key in octets.

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use ocicat_cni::endpoint::INTERFACE_PREFIX;
 use ocicat_felix::config::{AgentConfig, AgentOptions, DataplaneKind, DatastoreKind, LogFormat};
 use ocicat_felix::daemon::{Daemon, Parts, SetLog};
-use ocicat_felix::dataplane::kernel::{Event as KernelEvent, Kernel, Monitor};
+use ocicat_felix::dataplane::kernel::{Event as KernelEvent, Kernel, Monitor, sysctl};
 use ocicat_felix::dataplane::{Change, Dataplane, RouteChanges};
 use ocicat_felix::datastore::directory::Directory;
 use ocicat_felix::datastore::kubernetes::{Interest, Kubernetes};
@@ -20,6 +20,7 @@ use ocicat_felix::plan::ruleset::TABLE;
 use ocicat_felix::socket::{self, SocketDoors};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tracing::warn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -104,6 +105,11 @@ fn open_dataplane(config: &AgentConfig) -> anyhow::Result<Opened> {
         DataplaneKind::Kernel => {
             let kernel = Kernel::open(TABLE).context("this kernel cannot be programmed")?;
             Monitor::open(&kernel)?.spawn(sender)?;
+            for setting in sysctl::for_speaker() {
+                if let Err(error) = setting.apply() {
+                    warn!(%setting, %error, "many passwords may be too much for the kernel");
+                }
+            }
             Ok((Some(Box::new(kernel)), events))
         }
     }

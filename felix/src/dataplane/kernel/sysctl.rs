@@ -81,6 +81,20 @@ pub fn for_node() -> Vec<Setting> {
     settings
 }
 
+/// Octets that the keys of a listening socket may take, some 140 each: enough for a password of each of 7,000 peers.
+const ROOM_FOR_KEYS: u64 = 1 << 20;
+
+/// What the speaker needs before it listens. A limit that is higher already stays. Before Linux 6.8 there is one for the
+/// whole machine, which is not seen from within a network namespace of one's own.
+pub fn for_speaker() -> Vec<Setting> {
+    let path = "net/core/optmem_max";
+    let now = fs::read_to_string(format!("/proc/sys/{path}"));
+    let now: Option<u64> = now.ok().and_then(|text| text.trim().parse().ok());
+    let low = now.filter(|now| *now < ROOM_FOR_KEYS);
+    let raise = |_| Setting::new(path, ROOM_FOR_KEYS.to_string(), Absence::Fine);
+    low.map(raise).into_iter().collect()
+}
+
 fn interfaces_with_ipv6() -> Vec<String> {
     let Ok(entries) = fs::read_dir("/proc/sys/net/ipv6/conf") else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
