@@ -159,6 +159,9 @@ async fn routes_of_both_families_go_both_ways_and_away_again() {
     let mut prefixes: Vec<_> = routes.iter().map(|route| route.prefix).collect();
     prefixes.sort_unstable();
     assert_eq!(prefixes, [p("10.1.0.0/16"), p("10.3.0.0/16")]);
+    let hops = [RIGHT, "192.0.2.1".parse().unwrap()].into();
+    let unused = left.running.handle.unused_next_hops(hops).await.unwrap();
+    assert_eq!(unused, ["192.0.2.1".parse().unwrap()].into());
     let route = left.running.handle.route(p("10.3.0.0/16")).await.unwrap().unwrap();
     assert_eq!(route.paths[0].attributes.as_path, "65002");
 }

@@ -21,6 +21,7 @@ mod planning;
 mod rpki;
 mod services;
 mod statuses;
+mod unused;
 mod waiters;
 mod writer;
 
@@ -54,6 +55,7 @@ use peering::Speaker;
 use pending::Pending;
 use services::Demand;
 use statuses::Statuses;
+use unused::Unused;
 use waiters::Waiters;
 use writer::Writer;
 
@@ -127,6 +129,7 @@ pub struct Daemon {
     ways: Ways,
     /// Next hops to which the kernel has no way, and links that carry nothing.
     unreachable: Unreachable,
+    unused: Unused,
     links_asked: AskedLinks,
     listening: Listening,
     /// Interfaces of pods that are peers, and our addresses there.
@@ -216,6 +219,7 @@ impl Daemon {
             ways: Ways::new(),
             asked: WantedWays::new(),
             unreachable: Unreachable::default(),
+            unused: Unused::default(),
             links_asked: AskedLinks::default(),
             listening: Listening::default(),
             workloads: Workloads::default(),
@@ -338,6 +342,7 @@ impl Daemon {
             self.read_kernel();
         }
         self.retry_failed();
+        self.forget_unused();
         self.advance_drain();
         self.advance_statuses();
     }

@@ -111,11 +111,10 @@ fn interfaces_are_announced_again_when_notifications_were_lost() {
         expect(&mut events, |event| *event == Event::Lost);
         let (mut changed, mut gone) = (false, false);
         while !(changed && gone) {
-            match next(&mut events) {
-                Event::Link(link) => changed |= &*link.name == "eth7" && link.mtu == 1400,
-                Event::LinkGone { name, .. } => gone |= &*name == "gone0",
-                _ => {}
-            }
+            let event = next(&mut events);
+            changed |=
+                matches!(&event, Event::Link(link) if &*link.name == "eth7" && link.mtu == 1400);
+            gone |= matches!(&event, Event::LinkGone { name, .. } if &**name == "gone0");
         }
         // Its interface is known by name again.
         ip("addr del 192.0.2.1/24 dev eth7");

@@ -22,8 +22,10 @@ mod station;
 mod tcp_ao;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -185,6 +187,31 @@ impl Handle {
             next = rest;
         }
         Ok(all)
+    }
+
+    /// Those of these next hops by which no path goes, chosen or not. Walks over the table in slices as [`Self::routes`]
+    /// does, until each is seen to be used.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub async fn unused_next_hops(
+        &self,
+        mut among: BTreeSet<IpAddr>,
+    ) -> Result<BTreeSet<IpAddr>, Stopped> {
+        for family in Family::ALL {
+            let mut next = Some(0);
+            while let Some(from) = next.filter(|_| !among.is_empty()) {
+                let (routes, rest) =
+                    self.ask(|answer| Command::Routes { family, from, answer }).await?;
+                for path in routes.iter().flat_map(|route| &route.paths) {
+                    if let Some(hop) = &path.next_hop {
+                        among.remove(&hop.address);
+                    }
+                }
+                next = rest;
+            }
+        }
+        Ok(among)
     }
 
     /// What a peer has been told, or is about to be.

@@ -102,9 +102,6 @@ impl Daemon {
         let next_hops: BTreeSet<IpAddr> = lost.into_iter().take(UNREACHABLE_MAX).collect();
         let interfaces = self.routes.dark_links().clone();
         let unreachable = Unreachable { next_hops, interfaces };
-        if self.unreachable == unreachable {
-            return;
-        }
         let (lost, before) = (&unreachable.next_hops, &self.unreachable.next_hops);
         for next_hop in lost.difference(before) {
             warn!(%next_hop, "there is no way to a next hop; routes by it are not used");
@@ -112,6 +109,14 @@ impl Daemon {
         for next_hop in before.difference(lost) {
             info!(%next_hop, "there is a way to the next hop again");
         }
+        self.set_unreachable(unreachable);
+    }
+
+    pub(super) fn set_unreachable(&mut self, unreachable: Unreachable) {
+        if self.unreachable == unreachable {
+            return;
+        }
+        let lost = &unreachable.next_hops;
         self.metrics.unreachable_next_hops.set(i64::try_from(lost.len()).unwrap_or(i64::MAX));
         if let Some(speaker) = self.speaker.handle() {
             // Its end is noticed by whoever waits for its events.

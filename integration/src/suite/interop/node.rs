@@ -143,7 +143,11 @@ fn unreachable_next_hop(bench: &Bench) -> Result<()> {
     wait_kernel(&lab, 0, network, Presence::There)?;
     agent.netns().ip(&format!("route del {hop}/32\n"))?;
     wait_kernel(&lab, 0, network, Presence::Gone)?;
-    until(LONG, "the reason is told again", waits).map(drop)
+    until(LONG, "the reason is told again", waits)?;
+    // When nobody names it any more, it is forgotten.
+    lab.router_daemon()?.remove(network)?;
+    let gauge = || Ok(agent.metrics("ocicat_unreachable_next_hops")?.concat().ends_with(" 0"));
+    until(4 * LONG, "the metric counts it no more", gauge).map(drop)
 }
 
 fn own_next_hop(bench: &Bench) -> Result<()> {
