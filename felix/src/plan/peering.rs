@@ -8,6 +8,7 @@ mod about;
 mod annotations;
 mod bfd;
 mod bmp;
+mod candidate;
 mod confederation;
 mod draft;
 mod drain;
@@ -38,6 +39,7 @@ use crate::problem::Problem;
 use crate::world::{Node, World};
 pub use about::{About, Abouts, Nodes, PeerGroup, RuleOrigins, range_of};
 pub use bmp::names as table_names;
+use candidate::{Candidate, Claim};
 use draft::Draft;
 pub use drain::{Departure, depart};
 pub use log::LogLevel;
@@ -83,6 +85,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         mesh(world, own, &settings, &mut draft);
     }
     peer::configured(world, own, &settings, &mut draft);
+    draft.choose();
     let config = Config {
         local_as: settings.as_number_of(own),
         confederation: settings.speaker.confederation.clone(),
@@ -152,7 +155,14 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
             held: found.held.clone().or_else(|| tcp_ao::held(&peer)),
             rules: Arc::default(),
         };
-        draft.add(PeerName::from(pair.name("mesh", node)), peer, about);
+        draft.candidates.push(Candidate {
+            name: PeerName::from(pair.name("mesh", node)),
+            peer,
+            about,
+            gateway: None,
+            claim: Claim::Mesh,
+            said_by: (key.clone(), "spec.nodeToNodeMeshEnabled".to_owned()),
+        });
     }
 }
 

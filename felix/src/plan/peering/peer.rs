@@ -13,7 +13,8 @@ use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
 use super::{
-    About, Draft, Nodes, Pair, PeerGroup, RESTART_IS_OFF, duration, filter, restart_time, tcp_ao,
+    About, Candidate, Claim, Draft, Nodes, Pair, PeerGroup, RESTART_IS_OFF, duration, filter,
+    restart_time, tcp_ao,
 };
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
@@ -142,13 +143,15 @@ impl Reader<'_> {
         let reverse =
             self.spec.reverse_peering.as_deref() != Some("Manual") && far.matches(&self.own.labels);
         for node in self.world.nodes.values().filter(|node| node.name != self.own.name) {
-            if (ours && far.matches(&node.labels)) || (reverse && selects(node)) {
+            let explicit = (ours && far.matches(&node.labels)).then_some(Claim::Explicit);
+            let reverse = (reverse && selects(node)).then_some(Claim::Reverse);
+            if let Some(claim) = explicit.or(reverse) {
                 for pair in Pair::all(self.own, node) {
                     let number = self.settings.as_number_of(node);
                     let mut peer = self.settings.peer(pair.other, number);
                     peer.port = self.settings.listen_port;
                     if let Some(peer) = pair.between(peer) {
-                        self.finish(pair.name(name, node), peer, Some(node));
+                        self.add(pair.name(name, node), peer, Some(node), claim);
                     }
                 }
             }
@@ -182,25 +185,24 @@ impl Reader<'_> {
         if self.spec.source_address != Some(SourceAddress::None) && !on_link {
             peer.source = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());
         }
-        self.gateway(address);
-        self.finish(name.to_owned(), peer, node);
+        let gateway = self.gateway(address);
+        let candidate = self.candidate(name.to_owned(), peer, node, Claim::Explicit);
+        self.draft.candidates.push(Candidate { gateway, ..candidate });
     }
 
     /// The way to a peer that the kernel is to have whatever BGP says.
-    fn gateway(&mut self, peer: IpAddr) {
-        let Some(text) = self.spec.reachable_by.as_deref().filter(|text| !text.is_empty()) else {
-            return;
-        };
+    fn gateway(&mut self, peer: IpAddr) -> Option<IpAddr> {
+        let text = self.spec.reachable_by.as_deref().filter(|text| !text.is_empty())?;
         match text.parse::<IpAddr>() {
             Ok(gateway) if gateway.is_ipv4() != peer.is_ipv4() => {
                 let message = format!("{text:?} is not of the peer's address family; no route");
                 self.report("spec.reachableBy", message);
+                None
             }
-            Ok(gateway) => {
-                self.draft.gateways.insert(peer, gateway);
-            }
+            Ok(gateway) => Some(gateway),
             Err(_) => {
                 self.report("spec.reachableBy", format!("{text:?} is not an address; no route"));
+                None
             }
         }
     }
@@ -219,14 +221,41 @@ impl Reader<'_> {
                 let mut peer = self.settings.peer(address, remote_as);
                 peer.dial = Dial::Passive;
                 let suffix = if address.is_ipv4() { "" } else { "-ipv6" };
-                self.finish(format!("{name}-{}-{}{suffix}", pod.namespace, pod.name), peer, None);
+                let name = format!("{name}-{}-{}{suffix}", pod.namespace, pod.name);
+                self.add(name, peer, None, Claim::Explicit);
             }
         }
     }
 
-    fn finish(&mut self, name: String, peer: PeerConfig, node: Option<&Node>) {
+    fn add(&mut self, name: String, peer: PeerConfig, node: Option<&Node>, claim: Claim) {
+        let candidate = self.candidate(name, peer, node, claim);
+        self.draft.candidates.push(candidate);
+    }
+
+    fn candidate(
+        &mut self,
+        name: String,
+        peer: PeerConfig,
+        node: Option<&Node>,
+        claim: Claim,
+    ) -> Candidate {
         let (peer, about) = self.complete(peer, node);
-        self.draft.add(PeerName::from(name), peer, about);
+        let said_by = (self.key.clone(), self.field_of_whom());
+        Candidate { name: PeerName::from(name), peer, about, gateway: None, claim, said_by }
+    }
+
+    /// The field that says whom the object leads to.
+    fn field_of_whom(&self) -> String {
+        let spec = self.spec;
+        let fields = [
+            ("spec.peerIP", &spec.peer_ip),
+            ("spec.peerSelector", &spec.peer_selector),
+            ("spec.localWorkloadSelector", &spec.local_workload_selector),
+        ];
+        let mut given = fields
+            .into_iter()
+            .filter(|(_, text)| text.as_deref().is_some_and(|text| !text.is_empty()));
+        given.next().map_or_else(|| unnamed::field("interface"), |(field, _)| field.to_owned())
     }
 
     /// What is the same however the peer was found.

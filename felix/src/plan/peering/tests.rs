@@ -1,5 +1,6 @@
 #![expect(clippy::needless_pass_by_value, reason = "literals read better without &")]
 
+mod candidates;
 mod conditions;
 mod confederation;
 mod services;
@@ -15,7 +16,12 @@ use crate::datastore::{Event, Object};
 use crate::world::Arrival;
 
 fn world(objects: &[Value]) -> World {
-    let mut world = World::new("n1");
+    world_of("n1", objects)
+}
+
+/// What this node knows.
+fn world_of(node: &str, objects: &[Value]) -> World {
+    let mut world = World::new(node);
     for object in objects {
         let parsed = Object::parse(object.clone()).unwrap();
         world.apply(Event::Put(Box::new(parsed.object)));

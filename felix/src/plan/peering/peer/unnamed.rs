@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use ocicat_bgp::speaker::{Dial, PeerName, PeerRange, RemoteAs};
 
-use super::Reader;
+use super::{Claim, Reader};
 use crate::world::ANNOTATION_PREFIX;
 
 impl Reader<'_> {
@@ -31,7 +31,7 @@ impl Reader<'_> {
             peer.interface = Some(interface.clone());
             let name =
                 if links.len() == 1 { name.to_owned() } else { format!("{name}-{interface}") };
-            self.finish(name, peer, None);
+            self.add(name, peer, None, Claim::Explicit);
         }
     }
 
@@ -83,8 +83,13 @@ impl Reader<'_> {
     }
 
     pub(super) fn report_annotation(&mut self, name: &str, message: &str) {
-        self.report(&format!("metadata.annotations[{ANNOTATION_PREFIX}{name}]"), message);
+        self.report(&field(name), message);
     }
+}
+
+/// An annotation as problems name it.
+pub(super) fn field(annotation: &str) -> String {
+    format!("metadata.annotations[{ANNOTATION_PREFIX}{annotation}]")
 }
 
 /// Through which link a peer is reached.
