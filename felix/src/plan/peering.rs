@@ -92,7 +92,7 @@ pub fn plan(world: &World, start: Start) -> Peering {
         ranges: std::mem::take(&mut draft.ranges),
         router_id: router_id(own),
         listen: settings.listen(own),
-        listen_ahead: settings.listen_ahead(&draft.workloads),
+        listen_ahead: settings.listen_ahead(own, &draft.workloads),
         own_ipv4: own.ipv4,
         own_ipv6: own.ipv6,
         peers: std::mem::take(&mut draft.peers),
@@ -145,7 +145,7 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
     let field = "spec.nodeMeshPassword.secretKeyRef";
     let found = draft.password(world, &key, field, settings.mesh_password.as_ref());
     for (node, pair) in others {
-        let peer = settings.mesh_peer(pair.other, settings.as_number_of(node));
+        let peer = settings.mesh_peer(pair.other, node);
         let Some(mut peer) = pair.between(peer) else { continue };
         peer.password = found.password.clone();
         let about = About {

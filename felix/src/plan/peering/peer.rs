@@ -147,9 +147,7 @@ impl Reader<'_> {
             let reverse = (reverse && selects(node)).then_some(Claim::Reverse);
             if let Some(claim) = explicit.or(reverse) {
                 for pair in Pair::all(self.own, node) {
-                    let number = self.settings.as_number_of(node);
-                    let mut peer = self.settings.peer(pair.other, number);
-                    peer.port = self.settings.listen_port;
+                    let peer = self.settings.peer_node(pair.other, node);
                     if let Some(peer) = pair.between(peer) {
                         self.add(pair.name(name, node), peer, Some(node), claim);
                     }
@@ -179,8 +177,7 @@ impl Reader<'_> {
         let mut peer = self.settings.peer(address, remote_as);
         let on_link = link.is_some();
         peer.interface = link;
-        // A node of ours listens where we do.
-        let of_node = node.map(|_| self.settings.listen_port);
+        let of_node = node.map(|node| self.settings.listen_port_of(node));
         peer.port = port.or(of_node).unwrap_or(peer.port);
         if self.spec.source_address != Some(SourceAddress::None) && !on_link {
             peer.source = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());

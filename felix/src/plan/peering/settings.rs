@@ -26,13 +26,29 @@ const BGP_PORT: u16 = 179;
 /// Priority of a node's own routes, unless told otherwise; as in Calico.
 const NORMAL_PRIORITY: u32 = 1024;
 
+/// What the other nodes have to know of one.
+#[derive(Debug, Clone, Copy)]
+struct Contact {
+    as_number: Option<NonZeroU32>,
+    listen_port: Option<u16>,
+}
+
+impl From<&BgpConfigurationSpec> for Contact {
+    fn from(spec: &BgpConfigurationSpec) -> Self {
+        let as_number = spec.as_number.and_then(|number| NonZeroU32::new(number.0));
+        Self { as_number, listen_port: spec.listen_port }
+    }
+}
+
 /// The settings in force on our node.
 pub(super) struct Settings {
-    as_number: NonZeroU32,
+    /// How nodes are reached, unless told otherwise.
+    contact: Contact,
+    /// The same by the name of a node, of which `node.NAME` says otherwise.
+    contacts: BTreeMap<String, Contact>,
     pub(super) mesh: bool,
     pub(super) mesh_password: Option<calico::Password>,
     mesh_restart: Option<PeerRestart>,
-    pub(super) listen_port: u16,
     bind: BindMode,
     advertised: Vec<(IpNet, Vec<AnyCommunity>)>,
     /// What annotations say of every peer.
@@ -66,7 +82,6 @@ impl Settings {
         let confederation = Key::cluster(Kind::BgpConfiguration, name);
         let mut reader =
             Reader { default: &default.spec, of_node: &of_node.spec, name_of_node, problems };
-        let as_number = reader.either(|spec| spec.as_number);
         let mesh_restart = reader.mesh_restart(&knobs);
         let log = reader.log();
         let workload_addresses = reader.workload_addresses(world);
@@ -74,11 +89,11 @@ impl Settings {
         let services = services::Ranges::read(specs, &reader.name_of_node, reader.problems);
         let advertised = reader.advertised();
         let mut settings = Self {
-            as_number: as_number.and_then(|n| NonZeroU32::new(n.0)).unwrap_or(DEFAULT_AS),
+            contact: Contact::from(&default.spec),
+            contacts: contacts(world),
             mesh: default.spec.node_to_node_mesh_enabled.unwrap_or(true),
             mesh_password: default.spec.node_mesh_password.clone(),
             mesh_restart,
-            listen_port: reader.either(|spec| spec.listen_port).unwrap_or(BGP_PORT),
             bind: reader.either(|spec| spec.bind_mode).unwrap_or(BindMode::None),
             advertised,
             knobs,
@@ -119,10 +134,16 @@ impl Settings {
         peer
     }
 
+    /// The same for a node of ours.
+    pub(super) fn peer_node(&self, address: IpAddr, node: &Node) -> PeerConfig {
+        let mut peer = self.peer(address, self.as_number_of(node));
+        peer.port = self.listen_port_of(node);
+        peer
+    }
+
     /// A peer of the mesh of nodes.
-    pub(super) fn mesh_peer(&self, address: IpAddr, remote_as: NonZeroU32) -> PeerConfig {
-        let mut peer = self.peer(address, remote_as);
-        peer.port = self.listen_port;
+    pub(super) fn mesh_peer(&self, address: IpAddr, node: &Node) -> PeerConfig {
+        let mut peer = self.peer_node(address, node);
         if peer.graceful_restart != PeerRestart::Disabled {
             peer.graceful_restart = self.mesh_restart.unwrap_or(peer.graceful_restart);
         }
@@ -136,7 +157,15 @@ impl Settings {
 
     /// The AS number of a node.
     pub(super) fn as_number_of(&self, node: &Node) -> NonZeroU32 {
-        node.as_number.and_then(NonZeroU32::new).unwrap_or(self.as_number)
+        let of_node = || self.contacts.get(&node.name)?.as_number;
+        let annotated = node.as_number.and_then(NonZeroU32::new);
+        annotated.or_else(of_node).or(self.contact.as_number).unwrap_or(DEFAULT_AS)
+    }
+
+    /// The TCP port that a node listens on.
+    pub(super) fn listen_port_of(&self, node: &Node) -> u16 {
+        let of_node = self.contacts.get(&node.name).and_then(|contact| contact.listen_port);
+        of_node.or(self.contact.listen_port).unwrap_or(BGP_PORT)
     }
 
     /// The AS numbers that our node goes by.
@@ -146,26 +175,26 @@ impl Settings {
 
     /// Where we accept connections.
     pub(super) fn listen(&self, own: &Node) -> Vec<SocketAddr> {
+        let port = self.listen_port_of(own);
         match self.bind {
-            BindMode::NodeIP => {
-                own.addresses().map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
-            }
+            BindMode::NodeIP => own.addresses().map(|ip| SocketAddr::new(ip, port)).collect(),
             BindMode::None => {
                 let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-                any.into_iter().map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
+                any.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
             }
         }
     }
 
     /// Where pods that are peers find us beside: on addresses that come and go with them.
-    pub(super) fn listen_ahead(&self, workloads: &Workloads) -> Vec<SocketAddr> {
+    pub(super) fn listen_ahead(&self, own: &Node, workloads: &Workloads) -> Vec<SocketAddr> {
         let addresses: BTreeSet<IpAddr> = match self.bind {
             BindMode::NodeIP => workloads.values().flatten().copied().collect(),
             BindMode::None => BTreeSet::new(),
         };
         // The kernel knows a link-local address with its link alone, and there is one for each pod.
         let known_anywhere = addresses.into_iter().filter(|ip| !is_on_link(*ip));
-        known_anywhere.map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
+        let port = self.listen_port_of(own);
+        known_anywhere.map(|ip| SocketAddr::new(ip, port)).collect()
     }
 
     /// What a prefix of ours is told with. Its priority is told only where one was set: among nodes that all have the
@@ -295,6 +324,15 @@ impl Reader<'_> {
         }
         advertised
     }
+}
+
+/// What `node.NAME` says of each node that has one.
+fn contacts(world: &World) -> BTreeMap<String, Contact> {
+    let objects = world.bgp_configurations.iter();
+    let of_nodes = objects.filter_map(|(name, object)| {
+        Some((name.strip_prefix("node.")?.to_owned(), Contact::from(&object.spec)))
+    });
+    of_nodes.collect()
 }
 
 fn report_unknown_names(world: &World, problems: &mut Vec<Problem>) {

@@ -4,6 +4,7 @@ mod candidates;
 mod conditions;
 mod confederation;
 mod services;
+mod settings;
 mod unnamed;
 mod workload;
 

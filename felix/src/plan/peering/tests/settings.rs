@@ -1,0 +1,47 @@
+//! What `node.NAME` has otherwise than `default`.
+
+use super::*;
+
+/// The address, port and AS of each peer of this node, then of itself.
+fn ends(node: &str, objects: &[Value]) -> Vec<String> {
+    let Peering { config, problems, .. } = plan(&world_of(node, objects), Start::Cold);
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    let end = |address: IpAddr, port: u16, number: &dyn std::fmt::Display| {
+        format!("{} AS {number}", SocketAddr::new(address, port))
+    };
+    let peers = config.peers.values();
+    let mut ends: Vec<_> =
+        peers.map(|peer| end(peer.address, peer.port, &peer.remote_as)).collect();
+    let own = IpAddr::V4(config.own_ipv4.unwrap());
+    ends.push(end(own, config.listen[0].port(), &config.local_as));
+    ends
+}
+
+#[test]
+fn a_node_is_reached_where_it_listens_and_by_its_own_number() {
+    let mut objects = two_nodes();
+    let default = json!({"asNumber": 64520, "listenPort": 1179});
+    objects.push(calico("BGPConfiguration", "default", default.clone()));
+    objects.push(calico(
+        "BGPConfiguration",
+        "node.n2",
+        json!({"asNumber": 64530, "listenPort": 2179}),
+    ));
+    let [n1, n2] = ["172.16.1.10:1179 AS 64520", "172.16.2.10:2179 AS 64530"];
+    assert_eq!(ends("n1", &objects), [n2, n1]);
+    assert_eq!(ends("n2", &objects), [n1, n2]);
+    // By a BGPPeer the same.
+    let mut off = default;
+    off["nodeToNodeMeshEnabled"] = json!(false);
+    objects.push(calico("BGPConfiguration", "default", off));
+    let spec = json!({"nodeSelector": "rack == 'a'", "peerSelector": "rack == 'b'"});
+    objects.push(calico("BGPPeer", "racks", spec));
+    assert_eq!(ends("n1", &objects), [n2, n1]);
+    assert_eq!(ends("n2", &objects), [n1, n2]);
+    objects.push(calico("BGPPeer", "racks", json!({"peerIP": "172.16.2.10", "node": "n1"})));
+    assert_eq!(ends("n1", &objects), [n2, n1]);
+    // What stands on the node goes before.
+    objects[1]["metadata"]["annotations"] = json!({"projectcalico.org/ASNumber": "64540"});
+    assert_eq!(ends("n1", &objects)[0], "172.16.2.10:2179 AS 64540");
+}
