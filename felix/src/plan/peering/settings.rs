@@ -13,7 +13,9 @@ use super::annotations::{self, PeerKnobs, SpeakerKnobs};
 use super::peer::multihop;
 use super::workload::{self, Workloads, is_on_link};
 use super::{LogLevel, RESTART_IS_OFF, filter, restart_time, services};
-use crate::datastore::calico::{self, BgpConfigurationSpec, BindMode, ProgramClusterRoutes};
+use crate::datastore::calico::{
+    self, Aggregation, BgpConfigurationSpec, BindMode, ProgramClusterRoutes,
+};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{ANNOTATION_PREFIX, Annotated, Node, World};
@@ -80,19 +82,19 @@ impl Settings {
         let of_node_alone = of_node.annotations.contains_key(annotations::CONFEDERATION);
         let name = if of_node_alone { &name_of_node } else { "default" };
         let confederation = Key::cluster(Kind::BgpConfiguration, name);
-        let mut reader =
-            Reader { default: &default.spec, of_node: &of_node.spec, name_of_node, problems };
+        let (default, of_node) = (&default.spec, &said(&of_node.spec));
+        let mut reader = Reader { default, of_node, name_of_node, problems };
         let mesh_restart = reader.mesh_restart(&knobs);
         let log = reader.log();
         let workload_addresses = reader.workload_addresses(world);
-        let specs = (&default.spec, &of_node.spec);
-        let services = services::Ranges::read(specs, &reader.name_of_node, reader.problems);
+        let services =
+            services::Ranges::read((default, of_node), &reader.name_of_node, reader.problems);
         let advertised = reader.advertised();
         let mut settings = Self {
-            contact: Contact::from(&default.spec),
+            contact: Contact::from(default),
             contacts: contacts(world),
-            mesh: default.spec.node_to_node_mesh_enabled.unwrap_or(true),
-            mesh_password: default.spec.node_mesh_password.clone(),
+            mesh: default.node_to_node_mesh_enabled.unwrap_or(true),
+            mesh_password: default.node_mesh_password.clone(),
             mesh_restart,
             bind: reader.either(|spec| spec.bind_mode).unwrap_or(BindMode::None),
             advertised,
@@ -324,6 +326,14 @@ impl Reader<'_> {
         }
         advertised
     }
+}
+
+/// An object without what API servers write into every one that does not say it.
+fn said(spec: &BgpConfigurationSpec) -> BgpConfigurationSpec {
+    let mut spec = spec.clone();
+    spec.service_load_balancer_aggregation.take_if(|value| *value == Aggregation::Enabled);
+    spec.log_severity_screen.take_if(|value| value == "Info");
+    spec
 }
 
 /// What `node.NAME` says of each node that has one.

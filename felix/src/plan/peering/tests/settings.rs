@@ -19,6 +19,39 @@ fn ends(node: &str, objects: &[Value]) -> Vec<String> {
 }
 
 #[test]
+fn what_an_api_server_writes_into_every_object_is_not_said_of_a_node() {
+    let balancers = |aggregation: &str, level: &str| {
+        let spec = json!({
+            "serviceLoadBalancerIPs": [{"cidr": "198.51.100.0/24"}],
+            "serviceLoadBalancerAggregation": aggregation, "logSeverityScreen": level,
+        });
+        calico("BGPConfiguration", "default", spec)
+    };
+    let of_node = |aggregation: &str, level: &str| {
+        let spec = json!({
+            "serviceLoadBalancerAggregation": aggregation, "logSeverityScreen": level,
+            "listenPort": 1179,
+        });
+        calico("BGPConfiguration", "node.n1", spec)
+    };
+    let range: ocicat_bgp::wire::Prefix = "198.51.100.0/24".parse().unwrap();
+    let in_force = |default: Value, node: Value| {
+        let peering = plan(&world(&[two_nodes(), vec![default, node]].concat()), Start::Cold);
+        assert_eq!(peering.problems, []);
+        (peering.config.unwrap().originated.contains_key(&range), peering.log)
+    };
+    let debug = Some(LogLevel::Debug);
+    let singly = in_force(balancers("Disabled", "Debug"), of_node("Enabled", "Info"));
+    assert_eq!(singly, (false, debug));
+    assert_eq!(
+        in_force(balancers("Enabled", "Info"), of_node("Disabled", "Debug")),
+        (false, debug)
+    );
+    let whole = in_force(balancers("Enabled", "Info"), of_node("Enabled", "Info"));
+    assert_eq!(whole, (true, Some(LogLevel::Info)));
+}
+
+#[test]
 fn a_node_is_reached_where_it_listens_and_by_its_own_number() {
     let mut objects = two_nodes();
     let default = json!({"asNumber": 64520, "listenPort": 1179});
