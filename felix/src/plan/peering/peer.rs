@@ -13,7 +13,7 @@ use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
 use super::{
-    About, Candidate, Claim, Draft, Nodes, Pair, PeerGroup, RESTART_IS_OFF, duration, filter,
+    About, Candidate, Claim, Draft, Nodes, PeerGroup, RESTART_IS_OFF, dial, duration, filter,
     restart_time, tcp_ao,
 };
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
@@ -22,6 +22,7 @@ use crate::problem::Problem;
 use crate::world::{Annotated, Node, World};
 use unnamed::Link;
 
+mod nodes;
 mod unnamed;
 
 const PASSWORD: &str = "spec.password.secretKeyRef";
@@ -89,11 +90,7 @@ impl Reader<'_> {
             return;
         }
         match (address, nodes, pods) {
-            (Some(address), None, None) => {
-                if selects(self.own) {
-                    self.by_address(name, &address);
-                }
-            }
+            (Some(address), None, None) => self.by_address(name, &address, &selects),
             (None, Some(selector), None) => self.by_selector(name, &selector, &selects),
             (None, None, Some(selector)) => {
                 if selects(self.own) {
@@ -136,34 +133,21 @@ impl Reader<'_> {
         text.parse().map_err(|error| self.report(field, format!("{error}; no peer"))).ok()
     }
 
-    /// Every selected node, and in the other direction if we are selected ourselves.
-    fn by_selector(&mut self, name: &str, selector: &str, selects: &dyn Fn(&Node) -> bool) {
-        let Some(far) = self.expression("spec.peerSelector", selector) else { return };
+    fn by_address(&mut self, name: &str, text: &str, selects: &dyn Fn(&Node) -> bool) {
         let ours = selects(self.own);
-        let reverse =
-            self.spec.reverse_peering.as_deref() != Some("Manual") && far.matches(&self.own.labels);
-        for node in self.world.nodes.values().filter(|node| node.name != self.own.name) {
-            let explicit = (ours && far.matches(&node.labels)).then_some(Claim::Explicit);
-            let reverse = (reverse && selects(node)).then_some(Claim::Reverse);
-            if let Some(claim) = explicit.or(reverse) {
-                for pair in Pair::all(self.own, node) {
-                    let peer = self.settings.peer_node(pair.other, node);
-                    if let Some(peer) = pair.between(peer) {
-                        self.add(pair.name(name, node), peer, Some(node), claim);
-                    }
-                }
-            }
-        }
-    }
-
-    fn by_address(&mut self, name: &str, text: &str) {
         let Some((address, zone, port)) = address_and_port(text) else {
-            let message = format!(
-                "{text:?} is not ADDRESS, ADDRESS%INTERFACE, ADDRESS:PORT or [ADDRESS]:PORT; no peer"
-            );
-            return self.report("spec.peerIP", message);
+            if ours {
+                let message = format!(
+                    "{text:?} is not ADDRESS, ADDRESS%INTERFACE, ADDRESS:PORT or [ADDRESS]:PORT; no peer"
+                );
+                self.report("spec.peerIP", message);
+            }
+            return;
         };
         if self.own.addresses().any(|own| own == address) {
+            return self.by_own_address(name, (address, port), selects);
+        }
+        if !ours {
             return;
         }
         let link = match self.link_of(address, zone) {
@@ -179,8 +163,12 @@ impl Reader<'_> {
         peer.interface = link;
         let of_node = node.map(|node| self.settings.listen_port_of(node));
         peer.port = port.or(of_node).unwrap_or(peer.port);
+        let own = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());
         if self.spec.source_address != Some(SourceAddress::None) && !on_link {
-            peer.source = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());
+            peer.source = own;
+        }
+        if let Some(own) = own.filter(|_| node.is_some()) {
+            peer.dial = dial(own, address);
         }
         let gateway = self.gateway(address);
         let candidate = self.candidate(name.to_owned(), peer, node, Claim::Explicit);

@@ -3,6 +3,7 @@
 mod candidates;
 mod conditions;
 mod confederation;
+mod reverse;
 mod services;
 mod settings;
 mod unnamed;
