@@ -146,7 +146,7 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
     let found = draft.password(world, &key, field, settings.mesh_password.as_ref());
     for (node, pair) in others {
         let peer = settings.mesh_peer(pair.other, node);
-        let Some(mut peer) = pair.between(peer) else { continue };
+        let Some(mut peer) = pair.alone(pair.between(peer)) else { continue };
         peer.password = found.password.clone();
         let about = About {
             origin: "the mesh of nodes".to_owned(),
@@ -201,16 +201,15 @@ impl Pair {
         format!("{start}-{}{family}", other.name)
     }
 
-    /// A peer with what follows from both ends; `None` where an annotation leaves the family out.
-    fn between(&self, peer: PeerConfig) -> Option<PeerConfig> {
+    /// A peer with what follows from both ends.
+    fn between(&self, peer: PeerConfig) -> PeerConfig {
+        PeerConfig { source: Some(self.own), dial: dial(self.own, self.other), ..peer }
+    }
+
+    /// A peer whose annotations were read, with the family of the pair alone; `None` where they leave that out.
+    fn alone(&self, peer: PeerConfig) -> Option<PeerConfig> {
         let families = peer.families.intersection([self.family].into_iter().collect());
-        let dial = dial(self.own, self.other);
-        (!families.is_empty()).then_some(PeerConfig {
-            source: Some(self.own),
-            dial,
-            families,
-            ..peer
-        })
+        (!families.is_empty()).then_some(PeerConfig { families, ..peer })
     }
 }
 

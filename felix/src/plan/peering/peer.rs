@@ -3,9 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 
-use ocicat_bgp::speaker::{
-    Dial, LocalAs, NextHopMode, PeerConfig, PeerName, PeerRestart, Reflection, Ttl,
-};
+use ocicat_bgp::speaker::{Dial, NextHopMode, PeerConfig, PeerName, PeerRestart, Reflection, Ttl};
 use ocicat_bgp::wire::PeerKind;
 use ocicat_policy::expression::Expression;
 
@@ -250,8 +248,8 @@ impl Reader<'_> {
             Some(hops) => Ttl::Security(hops),
             None => peer.ttl,
         };
-        peer.local_as =
-            spec.local_as_number.and_then(|number| NonZeroU32::new(number.0)).map(LocalAs::from);
+        let local_as = spec.local_as_number.and_then(|number| NonZeroU32::new(number.0));
+        peer.local_as = local_as.map(|number| self.settings.local_as(number));
         let own = self.settings.own_as(self.own);
         if own.has_inside(peer.remote_as) && peer.local_as.take().is_some() {
             let message =

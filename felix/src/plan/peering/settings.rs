@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 use ocicat_bgp::rib::filter::{AnyCommunity, PRIORITY_ZERO};
-use ocicat_bgp::speaker::{Originated, OwnAs, PeerConfig, PeerRestart, RemoteAs};
+use ocicat_bgp::speaker::{LocalAs, Originated, OwnAs, PeerConfig, PeerRestart, RemoteAs};
 use ocicat_bgp::wire::Family;
 
 use super::annotations::{self, PeerKnobs, SpeakerKnobs};
@@ -84,6 +84,7 @@ impl Settings {
         let confederation = Key::cluster(Kind::BgpConfiguration, name);
         let (default, of_node) = (&default.spec, &said(&of_node.spec));
         let mut reader = Reader { default, of_node, name_of_node, problems };
+        reader.report_mesh_of_node();
         let mesh_restart = reader.mesh_restart(&knobs);
         let log = reader.log();
         let workload_addresses = reader.workload_addresses(world);
@@ -150,6 +151,15 @@ impl Settings {
             peer.graceful_restart = self.mesh_restart.unwrap_or(peer.graceful_restart);
         }
         peer
+    }
+
+    /// A number that we show to a peer instead of our own, in the way that is set for all.
+    pub(super) fn local_as(&self, number: NonZeroU32) -> LocalAs {
+        let local_as = LocalAs::from(number);
+        let mut peer = PeerConfig::new(Ipv4Addr::UNSPECIFIED.into(), number);
+        peer.local_as = Some(local_as);
+        self.knobs.apply(&mut peer);
+        peer.local_as.unwrap_or(local_as)
     }
 
     /// The priority that nodes' own routes have.
@@ -247,6 +257,20 @@ impl Reader<'_> {
         of(self.of_node, &self.name_of_node).or_else(|| of(self.default, "default"))
     }
 
+    /// The mesh is one of all nodes.
+    fn report_mesh_of_node(&mut self) {
+        let fields = [
+            ("nodeToNodeMeshEnabled", self.of_node.node_to_node_mesh_enabled.is_some()),
+            ("nodeMeshPassword", self.of_node.node_mesh_password.is_some()),
+            ("nodeMeshMaxRestartTime", self.of_node.node_mesh_max_restart_time.is_some()),
+        ];
+        for (field, _) in fields.into_iter().filter(|(_, is_set)| *is_set) {
+            let key = Key::cluster(Kind::BgpConfiguration, self.name_of_node.as_str());
+            let message = "counts in \"default\" alone; ignored, as in Calico";
+            self.problems.push(Problem::new(key, format!("spec.{field}"), message));
+        }
+    }
+
     fn mesh_restart(&mut self, knobs: &PeerKnobs) -> Option<PeerRestart> {
         let text = self.default.node_mesh_max_restart_time.as_deref()?;
         let mut peer = PeerConfig::new(Ipv4Addr::UNSPECIFIED.into(), DEFAULT_AS);
@@ -298,12 +322,18 @@ impl Reader<'_> {
     }
 
     fn advertised(&mut self) -> Vec<(IpNet, Vec<AnyCommunity>)> {
-        let key = Key::cluster(Kind::BgpConfiguration, "default");
-        let named = self.default.communities.iter();
+        let (name, spec) = if self.of_node.prefix_advertisements.is_empty() {
+            ("default", self.default)
+        } else {
+            (self.name_of_node.as_str(), self.of_node)
+        };
+        let key = Key::cluster(Kind::BgpConfiguration, name);
+        // A name means what the object itself says, or else what it means in all of the cluster.
+        let named = self.default.communities.iter().chain(&spec.communities);
         let names: BTreeMap<&str, &str> =
             named.map(|named| (named.name.as_str(), named.value.as_str())).collect();
         let mut advertised = Vec::new();
-        for (number, entry) in self.default.prefix_advertisements.iter().enumerate() {
+        for (number, entry) in spec.prefix_advertisements.iter().enumerate() {
             let field = format!("spec.prefixAdvertisements[{number}]");
             let Ok(cidr) = entry.cidr.parse::<IpNet>() else {
                 let message =

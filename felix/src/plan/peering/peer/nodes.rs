@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ocicat_bgp::speaker::RemoteAs;
 
-use super::{Claim, Reader};
+use super::{Candidate, Claim, Reader};
+use crate::datastore::calico::SourceAddress;
 use crate::plan::peering::Pair;
 use crate::world::Node;
 
@@ -36,9 +37,13 @@ impl Reader<'_> {
     }
 
     fn by_pair(&mut self, name: &str, pair: &Pair, node: &Node, claim: Claim) {
-        let peer = self.settings.peer_node(pair.other, node);
-        if let Some(peer) = pair.between(peer) {
-            self.add(pair.name(name, node), peer, Some(node), claim);
+        let mut peer = pair.between(self.settings.peer_node(pair.other, node));
+        if self.spec.source_address == Some(SourceAddress::None) {
+            peer.source = None;
+        }
+        let candidate = self.candidate(pair.name(name, node), peer, Some(node), claim);
+        if let Some(peer) = pair.alone(candidate.peer) {
+            self.draft.candidates.push(Candidate { peer, ..candidate });
         }
     }
 

@@ -82,3 +82,39 @@ fn who_is_not_what_the_object_says_has_no_other_half() {
     let n2 = "to-rr-n2 172.16.1.20:1179 from 172.16.1.15 AS 64513 Passive NonClient";
     assert_eq!(of("rr", &external), [n2]);
 }
+
+#[test]
+fn sessions_between_nodes_carry_their_own_family_if_annotations_do() {
+    let by_selector = |annotations: Value, source: &str| {
+        let mut peer = calico(
+            "BGPPeer",
+            "to-rr",
+            json!({"node": "n1", "peerSelector": "rack == 'b'", "sourceAddress": source}),
+        );
+        peer["metadata"]["annotations"] = annotations;
+        let mut objects = objects(json!({}));
+        objects[4] = peer;
+        objects
+    };
+    let carried = |objects: &[Value]| -> Vec<String> {
+        let peers = plan(&world_of("n1", objects), Start::Cold).config.unwrap().peers;
+        let line = |peer: PeerConfig| {
+            format!("{} {:?}", peer.address, peer.families.iter().collect::<Vec<_>>())
+        };
+        peers.into_values().map(line).collect()
+    };
+    let [ipv4, ipv6] = ["172.16.1.15 [Ipv4]", "fd00:1::15 [Ipv6]"];
+    assert_eq!(carried(&by_selector(json!({}), "UseNodeIP")), [ipv4, ipv6]);
+    let alone = json!({"bgp.ocicat.io/families": "ipv4"});
+    assert_eq!(carried(&by_selector(alone.clone(), "UseNodeIP")), [ipv4]);
+    // What stands on the peer goes before.
+    let mut both = by_selector(json!({"bgp.ocicat.io/families": "ipv4,ipv6"}), "UseNodeIP");
+    both[3]["metadata"]["annotations"] = alone.clone();
+    assert_eq!(carried(&both), [ipv4, ipv6]);
+    // Where they leave from.
+    let from = |source: &str| of("n1", &by_selector(alone.clone(), source));
+    let line =
+        |from: &str| format!("to-rr-rr 172.16.1.15:1179 from {from} AS 64512 Passive NonClient");
+    assert_eq!(from("UseNodeIP"), [line("172.16.1.10")]);
+    assert_eq!(from("None"), [line("")]);
+}

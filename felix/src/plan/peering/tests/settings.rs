@@ -1,5 +1,7 @@
 //! What `node.NAME` has otherwise than `default`.
 
+use ocicat_bgp::speaker::LocalAsMode;
+
 use super::*;
 
 /// The address, port and AS of each peer of this node, then of itself.
@@ -49,6 +51,64 @@ fn what_an_api_server_writes_into_every_object_is_not_said_of_a_node() {
     );
     let whole = in_force(balancers("Enabled", "Info"), of_node("Enabled", "Info"));
     assert_eq!(whole, (true, Some(LogLevel::Info)));
+}
+
+#[test]
+fn a_node_may_have_prefix_advertisements_of_its_own_and_no_mesh() {
+    let named = |value: &str| json!([{"name": "lab", "value": value}]);
+    let advertised =
+        |communities: Value| json!([{"cidr": "10.65.0.0/16", "communities": communities}]);
+    let default = json!({
+        "communities": [{"name": "all", "value": "64500:1"}, {"name": "lab", "value": "64500:2"}],
+        "prefixAdvertisements": advertised(json!(["lab"])),
+    });
+    let mut objects = [two_nodes(), vec![calico("BGPConfiguration", "default", default)]].concat();
+    let told = |objects: &[Value]| {
+        let Peering { config, problems, .. } = plan(&world(objects), Start::Cold);
+        let originated = config.unwrap().originated.into_values().next().unwrap();
+        let texts = originated.communities.iter().map(ToString::to_string);
+        texts.chain(problems.iter().map(|problem| format!("! {problem}"))).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&objects), ["64500:2"]);
+    let of_node = json!({
+        "communities": named("64500:3"), "prefixAdvertisements": advertised(json!(["lab", "all", "x"])),
+        "nodeToNodeMeshEnabled": false, "nodeMeshMaxRestartTime": "30s",
+        "nodeMeshPassword": {"secretKeyRef": {"name": "bgp", "key": "mesh"}},
+    });
+    objects.push(calico("BGPConfiguration", "node.n1", of_node));
+    let problem = |text: &str| format!("! BGPConfiguration node.n1: spec.{text}");
+    let of_mesh = |field: &str| {
+        problem(&format!("{field}: counts in \"default\" alone; ignored, as in Calico"))
+    };
+    let expected = [
+        "64500:1".to_owned(),
+        "64500:3".to_owned(),
+        of_mesh("nodeToNodeMeshEnabled"),
+        of_mesh("nodeMeshPassword"),
+        of_mesh("nodeMeshMaxRestartTime"),
+        problem(
+            "prefixAdvertisements[0].communities[2]: \"x\" is not a community (aa:nn or aa:nn:mm); not sent",
+        ),
+    ];
+    assert_eq!(told(&objects), expected);
+}
+
+#[test]
+fn how_a_local_as_is_shown_can_be_set_for_all() {
+    let mut default = calico("BGPConfiguration", "default", json!({}));
+    default["metadata"]["annotations"] = json!({"bgp.ocicat.io/local-as-mode": "no-prepend"});
+    let spec = json!({"peerIP": "172.16.1.1", "asNumber": 64500, "localASNumber": 64600});
+    let mut tor = calico("BGPPeer", "tor", spec);
+    let mode = |tor: &Value| {
+        let objects = [two_nodes(), vec![default.clone(), tor.clone()]].concat();
+        let peers = plan(&world(&objects), Start::Cold).config.unwrap().peers;
+        let local_as = peers[&PeerName::from("tor")].local_as.unwrap();
+        assert_eq!(local_as.number.get(), 64600);
+        local_as.mode
+    };
+    assert_eq!(mode(&tor), LocalAsMode::NoPrepend);
+    tor["metadata"]["annotations"] = json!({"bgp.ocicat.io/local-as-mode": "prepend"});
+    assert_eq!(mode(&tor), LocalAsMode::Prepend, "what stands on the peer goes before");
 }
 
 #[test]
