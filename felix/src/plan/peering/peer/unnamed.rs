@@ -22,16 +22,15 @@ impl Reader<'_> {
         remote_as
     }
 
-    /// The router at the other end of each link (unnumbered peering).
+    /// The router at the other end of each link (unnumbered peering). The link is always part of the name: a session
+    /// has to survive that another link joins its own.
     pub(super) fn on_links(&mut self, name: &str) {
         let Some(remote_as) = self.remote_as(Some(RemoteAs::External)) else { return };
         let links = self.whom.interfaces.clone();
         for interface in &links {
             let mut peer = self.settings.peer(Ipv6Addr::UNSPECIFIED.into(), remote_as);
             peer.interface = Some(interface.clone());
-            let name =
-                if links.len() == 1 { name.to_owned() } else { format!("{name}-{interface}") };
-            self.add(name, peer, None, Claim::Explicit);
+            self.add(format!("{name}-{interface}"), peer, None, Claim::Explicit);
         }
     }
 
