@@ -36,7 +36,7 @@
 //! | conditional advertisement | done | [`rib::filter::Condition`], `rib::group` | no RFC; a condition on rules of export filters, followed at once and not every so many seconds |
 //! | 8212 default reject | by filters | [`speaker::PeerConfig::new`] | import defaults to all, export to what we originate; whoever wants it appends rules that reject |
 //! | 8950 | done | `session::negotiate` | on sessions over IPv6 |
-//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured from other ASes, and sent where a filter adds it |
+//! | 1997, 8092, 8326 | done | `rib::export`, `rib::import` | GRACEFUL_SHUTDOWN is honoured from other ASes, and sent where a filter or `DefaultRoute::Leaving` adds it |
 //! | 8642 | done | [`rib::filter`] | filters add communities and take none away, so there is no "set" to be vague about |
 //! | 4360, 5701 | carried | [`wire`] | those that are not transitive stay within our AS, or confederation |
 //! | 4456 reflection | done | `rib::export`, `rib::import` | |

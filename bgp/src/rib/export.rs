@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 
 use super::attribute::{AttrId, Block};
 use super::best::DEFAULT_LOCAL_PREF;
-use super::filter::{Holding, Link, Lookup, Operation, Source, Subject};
+use super::filter::{Holding, LEAVING, Link, Lookup, Operation, Source, Subject};
 use super::path::{LOCAL, Path, PeerIndex};
 use super::prefix::PrefixId;
 use super::{Neighbor, Rib};
@@ -98,15 +98,19 @@ impl Policy {
 
     /// A default route that leads to us, for peers that are always told one.
     fn advertise_default(&self, rib: &mut Rib, prefix: PrefixId) -> Option<Advert> {
-        let wanted = self.default_route == DefaultRoute::Originated
-            && self.codec.families.contains(prefix.family())
-            && rib.prefixes.prefix(prefix).len() == 0;
+        let operations: &[Operation] = match self.default_route {
+            DefaultRoute::Ordinary => return None,
+            DefaultRoute::Originated => &[],
+            DefaultRoute::Leaving => &LEAVING,
+        };
+        let wanted =
+            self.codec.families.contains(prefix.family()) && rib.prefixes.prefix(prefix).len() == 0;
         if !wanted {
             return None;
         }
         let raw = wire::originated(Origin::Igp);
         let own = rib.attributes.intern(Block::made(None, &raw));
-        let attr = self.rewritten(rib, prefix.family(), (own, LOCAL), &[]);
+        let attr = self.rewritten(rib, prefix.family(), (own, LOCAL), operations);
         rib.attributes.release(own);
         Some(Advert { attr: attr?, source: LOCAL })
     }

@@ -4,6 +4,7 @@
 //! path is stored as eligible, and on export, for each route and group of peers.
 
 mod condition;
+mod leaving;
 mod lookup;
 
 use std::ops::RangeInclusive;
@@ -14,6 +15,7 @@ use crate::wire::{Community, Edit, Family, LargeCommunity, PeerKind, Prefix, Rew
 use super::attribute::Block;
 pub use condition::Condition;
 pub(crate) use condition::{Conditional, Holding};
+pub use leaving::LEAVING;
 pub(crate) use lookup::Lookup;
 
 /// Rules in order, and what happens to a route that none of them matches.

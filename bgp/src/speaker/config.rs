@@ -357,6 +357,19 @@ pub enum DefaultRoute {
     Ordinary,
     /// That it leads to us, whatever the table and the filter say.
     Originated,
+    /// The same, with the marks of a route that is about to go ([`crate::rib::filter::LEAVING`]).
+    Leaving,
+}
+
+impl DefaultRoute {
+    /// Whether it leads to us whatever the table and the filter say.
+    #[must_use]
+    pub const fn is_originated(self) -> bool {
+        match self {
+            Self::Ordinary => false,
+            Self::Originated | Self::Leaving => true,
+        }
+    }
 }
 
 /// Several paths for one prefix between two speakers (RFC 7911).

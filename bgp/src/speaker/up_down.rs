@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::cause::{Cause, Fault};
 use super::{
-    AsOverride, DefaultRoute, LocalAs, LocalAsMode, OwnAs, PathFailure, PeerConfig, PeerName,
-    PeerRestart, Place, Reflection, RemovePrivate, Speaker, Timer,
+    AsOverride, LocalAs, LocalAsMode, OwnAs, PathFailure, PeerConfig, PeerName, PeerRestart, Place,
+    Reflection, RemovePrivate, Speaker, Timer,
 };
 use crate::bfd::Fate;
 use crate::rib::Neighbor;
@@ -237,7 +237,7 @@ impl Speaker {
     pub(super) fn policy(&mut self, at: Place) -> Option<Policy> {
         let own = self.local_address(at)?;
         let default_route = self.peers.get(&at.peer)?.config.default_route;
-        if default_route == DefaultRoute::Originated {
+        if default_route.is_originated() {
             self.prepare_default_routes();
         }
         let peer = self.peers.get(&at.peer)?;

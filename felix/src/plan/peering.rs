@@ -8,6 +8,7 @@ mod about;
 mod annotations;
 mod bfd;
 mod bmp;
+mod candidate;
 mod confederation;
 mod draft;
 mod drain;
@@ -38,6 +39,7 @@ use crate::problem::Problem;
 use crate::world::{Node, World};
 pub use about::{About, Abouts, Nodes, PeerGroup, RuleOrigins, range_of};
 pub use bmp::names as table_names;
+use candidate::{Candidate, Claim};
 use draft::Draft;
 pub use drain::{Departure, depart};
 pub use log::LogLevel;
@@ -83,13 +85,14 @@ pub fn plan(world: &World, start: Start) -> Peering {
         mesh(world, own, &settings, &mut draft);
     }
     peer::configured(world, own, &settings, &mut draft);
+    draft.choose();
     let config = Config {
         local_as: settings.as_number_of(own),
         confederation: settings.speaker.confederation.clone(),
         ranges: std::mem::take(&mut draft.ranges),
         router_id: router_id(own),
         listen: settings.listen(own),
-        listen_ahead: settings.listen_ahead(&draft.workloads),
+        listen_ahead: settings.listen_ahead(own, &draft.workloads),
         own_ipv4: own.ipv4,
         own_ipv6: own.ipv6,
         peers: std::mem::take(&mut draft.peers),
@@ -142,8 +145,8 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
     let field = "spec.nodeMeshPassword.secretKeyRef";
     let found = draft.password(world, &key, field, settings.mesh_password.as_ref());
     for (node, pair) in others {
-        let peer = settings.mesh_peer(pair.other, settings.as_number_of(node));
-        let Some(mut peer) = pair.between(peer) else { continue };
+        let peer = settings.mesh_peer(pair.other, node);
+        let Some(mut peer) = pair.alone(pair.between(peer)) else { continue };
         peer.password = found.password.clone();
         let about = About {
             origin: "the mesh of nodes".to_owned(),
@@ -152,7 +155,14 @@ fn mesh(world: &World, own: &Node, settings: &Settings, draft: &mut Draft) {
             held: found.held.clone().or_else(|| tcp_ao::held(&peer)),
             rules: Arc::default(),
         };
-        draft.add(PeerName::from(pair.name("mesh", node)), peer, about);
+        draft.candidates.push(Candidate {
+            name: PeerName::from(pair.name("mesh", node)),
+            peer,
+            about,
+            gateway: None,
+            claim: Claim::Mesh,
+            said_by: (key.clone(), "spec.nodeToNodeMeshEnabled".to_owned()),
+        });
     }
 }
 
@@ -191,16 +201,15 @@ impl Pair {
         format!("{start}-{}{family}", other.name)
     }
 
-    /// A peer with what follows from both ends; `None` where an annotation leaves the family out.
-    fn between(&self, peer: PeerConfig) -> Option<PeerConfig> {
+    /// A peer with what follows from both ends.
+    fn between(&self, peer: PeerConfig) -> PeerConfig {
+        PeerConfig { source: Some(self.own), dial: dial(self.own, self.other), ..peer }
+    }
+
+    /// A peer whose annotations were read, with the family of the pair alone; `None` where they leave that out.
+    fn alone(&self, peer: PeerConfig) -> Option<PeerConfig> {
         let families = peer.families.intersection([self.family].into_iter().collect());
-        let dial = dial(self.own, self.other);
-        (!families.is_empty()).then_some(PeerConfig {
-            source: Some(self.own),
-            dial,
-            families,
-            ..peer
-        })
+        (!families.is_empty()).then_some(PeerConfig { families, ..peer })
     }
 }
 

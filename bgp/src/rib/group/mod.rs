@@ -26,7 +26,6 @@ use super::prefix::PrefixId;
 use super::queue::{PrefixQueue, PrefixSet};
 use super::slab::Column;
 use super::watch::{Change, Side, Topic, Watch};
-use crate::speaker::DefaultRoute;
 use crate::wire::{self, Family, FamilySet, Prefix};
 use batch::{Batch, Entry, Say};
 use conditions::Conditions;
@@ -183,7 +182,7 @@ impl Group {
     fn mark_family(&mut self, rib: &Rib, family: Family) {
         rib.prefixes.ids(family, 0).for_each(|prefix| self.pending.push(prefix));
         // A default route of our own making has no path in the table.
-        if self.policy.default_route == DefaultRoute::Originated {
+        if self.policy.default_route.is_originated() {
             let any = rib.prefixes.find(Prefix::default_of(family));
             any.into_iter().for_each(|prefix| self.pending.push(prefix));
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::speaker::{DefaultRoute, Specifics};
+use crate::wire::Community;
 
 /// Node 0 tells its neighbour 1 of another AS, 2 of its own; 3 tells 0.
 fn star() -> Vec<Config> {
@@ -97,6 +98,15 @@ fn a_peer_is_told_a_default_route_whether_there_is_one_or_not() {
     sim.with(3, |speaker, now| speaker.withdraw(now, any));
     sim.run_until_quiet();
     assert_eq!(routes(&sim, 1)["0.0.0.0/0"], ["10.0.0.1"]);
+    // Before it goes, it is the last choice (RFC 8326).
+    told(&mut configs, DefaultRoute::Leaving);
+    sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
+    sim.run_until_quiet();
+    let attributes = sim.node(1).speaker.route(any).unwrap().paths[0].attributes.clone();
+    assert_eq!(
+        (&attributes.communities[..], attributes.local_pref),
+        (&[Community(0xFFFF_0000)][..], 0)
+    );
     told(&mut configs, DefaultRoute::Ordinary);
     sim.with(0, |speaker, now| speaker.configure(now, configs[0].clone()));
     sim.run_until_quiet();

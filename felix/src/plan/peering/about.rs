@@ -32,7 +32,7 @@ pub enum PeerGroup {
 }
 
 /// Which nodes have a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Nodes {
     /// All of them.
     All,

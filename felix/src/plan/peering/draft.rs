@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use ocicat_bgp::speaker::{Config, PeerConfig, PeerName, PeerRange};
 
+use super::candidate::Candidate;
 use super::password::{Found, Search};
-use super::{About, Abouts, LogLevel, Peering, Routing, Workloads};
+use super::{Abouts, LogLevel, Peering, Routing, Workloads};
 use crate::datastore::{Key, calico};
 use crate::problem::Problem;
 use crate::world::World;
@@ -14,6 +15,7 @@ use crate::world::World;
 /// The parts of a [`Peering`] that objects add to.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
+    pub(super) candidates: Vec<Candidate>,
     pub(super) peers: BTreeMap<PeerName, PeerConfig>,
     pub(super) ranges: BTreeMap<PeerName, PeerRange>,
     pub(super) about: Abouts,
@@ -24,11 +26,6 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn add(&mut self, name: PeerName, peer: PeerConfig, about: About) {
-        self.about.insert(name.clone(), about);
-        self.peers.insert(name, peer);
-    }
-
     /// The password that a field of an object asks for.
     pub(super) fn password(
         &mut self,

@@ -3,9 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 
-use ocicat_bgp::speaker::{
-    Dial, LocalAs, NextHopMode, PeerConfig, PeerName, PeerRestart, Reflection, Ttl,
-};
+use ocicat_bgp::speaker::{Dial, NextHopMode, PeerConfig, PeerName, PeerRestart, Reflection, Ttl};
 use ocicat_bgp::wire::PeerKind;
 use ocicat_policy::expression::Expression;
 
@@ -13,7 +11,8 @@ use super::annotations::{self, PeerKnobs, Whom};
 use super::filter::Unfiltered;
 use super::settings::Settings;
 use super::{
-    About, Draft, Nodes, Pair, PeerGroup, RESTART_IS_OFF, duration, filter, restart_time, tcp_ao,
+    About, Candidate, Claim, Draft, Nodes, PeerGroup, RESTART_IS_OFF, dial, duration, filter,
+    restart_time, tcp_ao,
 };
 use crate::datastore::calico::{self, BgpPeerSpec, SourceAddress};
 use crate::datastore::{Key, Kind};
@@ -21,6 +20,7 @@ use crate::problem::Problem;
 use crate::world::{Annotated, Node, World};
 use unnamed::Link;
 
+mod nodes;
 mod unnamed;
 
 const PASSWORD: &str = "spec.password.secretKeyRef";
@@ -88,11 +88,7 @@ impl Reader<'_> {
             return;
         }
         match (address, nodes, pods) {
-            (Some(address), None, None) => {
-                if selects(self.own) {
-                    self.by_address(name, &address);
-                }
-            }
+            (Some(address), None, None) => self.by_address(name, &address, &selects),
             (None, Some(selector), None) => self.by_selector(name, &selector, &selects),
             (None, None, Some(selector)) => {
                 if selects(self.own) {
@@ -135,34 +131,21 @@ impl Reader<'_> {
         text.parse().map_err(|error| self.report(field, format!("{error}; no peer"))).ok()
     }
 
-    /// Every selected node, and in the other direction if we are selected ourselves.
-    fn by_selector(&mut self, name: &str, selector: &str, selects: &dyn Fn(&Node) -> bool) {
-        let Some(far) = self.expression("spec.peerSelector", selector) else { return };
+    fn by_address(&mut self, name: &str, text: &str, selects: &dyn Fn(&Node) -> bool) {
         let ours = selects(self.own);
-        let reverse =
-            self.spec.reverse_peering.as_deref() != Some("Manual") && far.matches(&self.own.labels);
-        for node in self.world.nodes.values().filter(|node| node.name != self.own.name) {
-            if (ours && far.matches(&node.labels)) || (reverse && selects(node)) {
-                for pair in Pair::all(self.own, node) {
-                    let number = self.settings.as_number_of(node);
-                    let mut peer = self.settings.peer(pair.other, number);
-                    peer.port = self.settings.listen_port;
-                    if let Some(peer) = pair.between(peer) {
-                        self.finish(pair.name(name, node), peer, Some(node));
-                    }
-                }
-            }
-        }
-    }
-
-    fn by_address(&mut self, name: &str, text: &str) {
         let Some((address, zone, port)) = address_and_port(text) else {
-            let message = format!(
-                "{text:?} is not ADDRESS, ADDRESS%INTERFACE, ADDRESS:PORT or [ADDRESS]:PORT; no peer"
-            );
-            return self.report("spec.peerIP", message);
+            if ours {
+                let message = format!(
+                    "{text:?} is not ADDRESS, ADDRESS%INTERFACE, ADDRESS:PORT or [ADDRESS]:PORT; no peer"
+                );
+                self.report("spec.peerIP", message);
+            }
+            return;
         };
         if self.own.addresses().any(|own| own == address) {
+            return self.by_own_address(name, (address, port), selects);
+        }
+        if !ours {
             return;
         }
         let link = match self.link_of(address, zone) {
@@ -176,31 +159,33 @@ impl Reader<'_> {
         let mut peer = self.settings.peer(address, remote_as);
         let on_link = link.is_some();
         peer.interface = link;
-        // A node of ours listens where we do.
-        let of_node = node.map(|_| self.settings.listen_port);
+        let of_node = node.map(|node| self.settings.listen_port_of(node));
         peer.port = port.or(of_node).unwrap_or(peer.port);
+        let own = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());
         if self.spec.source_address != Some(SourceAddress::None) && !on_link {
-            peer.source = self.own.addresses().find(|own| own.is_ipv4() == address.is_ipv4());
+            peer.source = own;
         }
-        self.gateway(address);
-        self.finish(name.to_owned(), peer, node);
+        if let Some(own) = own.filter(|_| node.is_some()) {
+            peer.dial = dial(own, address);
+        }
+        let gateway = self.gateway(address);
+        let candidate = self.candidate(name.to_owned(), peer, node, Claim::Explicit);
+        self.draft.candidates.push(Candidate { gateway, ..candidate });
     }
 
     /// The way to a peer that the kernel is to have whatever BGP says.
-    fn gateway(&mut self, peer: IpAddr) {
-        let Some(text) = self.spec.reachable_by.as_deref().filter(|text| !text.is_empty()) else {
-            return;
-        };
+    fn gateway(&mut self, peer: IpAddr) -> Option<IpAddr> {
+        let text = self.spec.reachable_by.as_deref().filter(|text| !text.is_empty())?;
         match text.parse::<IpAddr>() {
             Ok(gateway) if gateway.is_ipv4() != peer.is_ipv4() => {
                 let message = format!("{text:?} is not of the peer's address family; no route");
                 self.report("spec.reachableBy", message);
+                None
             }
-            Ok(gateway) => {
-                self.draft.gateways.insert(peer, gateway);
-            }
+            Ok(gateway) => Some(gateway),
             Err(_) => {
                 self.report("spec.reachableBy", format!("{text:?} is not an address; no route"));
+                None
             }
         }
     }
@@ -219,14 +204,41 @@ impl Reader<'_> {
                 let mut peer = self.settings.peer(address, remote_as);
                 peer.dial = Dial::Passive;
                 let suffix = if address.is_ipv4() { "" } else { "-ipv6" };
-                self.finish(format!("{name}-{}-{}{suffix}", pod.namespace, pod.name), peer, None);
+                let name = format!("{name}-{}-{}{suffix}", pod.namespace, pod.name);
+                self.add(name, peer, None, Claim::Explicit);
             }
         }
     }
 
-    fn finish(&mut self, name: String, peer: PeerConfig, node: Option<&Node>) {
+    fn add(&mut self, name: String, peer: PeerConfig, node: Option<&Node>, claim: Claim) {
+        let candidate = self.candidate(name, peer, node, claim);
+        self.draft.candidates.push(candidate);
+    }
+
+    fn candidate(
+        &mut self,
+        name: String,
+        peer: PeerConfig,
+        node: Option<&Node>,
+        claim: Claim,
+    ) -> Candidate {
         let (peer, about) = self.complete(peer, node);
-        self.draft.add(PeerName::from(name), peer, about);
+        let said_by = (self.key.clone(), self.field_of_whom());
+        Candidate { name: PeerName::from(name), peer, about, gateway: None, claim, said_by }
+    }
+
+    /// The field that says whom the object leads to.
+    fn field_of_whom(&self) -> String {
+        let spec = self.spec;
+        let fields = [
+            ("spec.peerIP", &spec.peer_ip),
+            ("spec.peerSelector", &spec.peer_selector),
+            ("spec.localWorkloadSelector", &spec.local_workload_selector),
+        ];
+        let mut given = fields
+            .into_iter()
+            .filter(|(_, text)| text.as_deref().is_some_and(|text| !text.is_empty()));
+        given.next().map_or_else(|| unnamed::field("interface"), |(field, _)| field.to_owned())
     }
 
     /// What is the same however the peer was found.
@@ -236,8 +248,8 @@ impl Reader<'_> {
             Some(hops) => Ttl::Security(hops),
             None => peer.ttl,
         };
-        peer.local_as =
-            spec.local_as_number.and_then(|number| NonZeroU32::new(number.0)).map(LocalAs::from);
+        let local_as = spec.local_as_number.and_then(|number| NonZeroU32::new(number.0));
+        peer.local_as = local_as.map(|number| self.settings.local_as(number));
         let own = self.settings.own_as(self.own);
         if own.has_inside(peer.remote_as) && peer.local_as.take().is_some() {
             let message =

@@ -6,14 +6,16 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 use ocicat_bgp::rib::filter::{AnyCommunity, PRIORITY_ZERO};
-use ocicat_bgp::speaker::{Originated, OwnAs, PeerConfig, PeerRestart, RemoteAs};
+use ocicat_bgp::speaker::{LocalAs, Originated, OwnAs, PeerConfig, PeerRestart, RemoteAs};
 use ocicat_bgp::wire::Family;
 
 use super::annotations::{self, PeerKnobs, SpeakerKnobs};
 use super::peer::multihop;
 use super::workload::{self, Workloads, is_on_link};
 use super::{LogLevel, RESTART_IS_OFF, filter, restart_time, services};
-use crate::datastore::calico::{self, BgpConfigurationSpec, BindMode, ProgramClusterRoutes};
+use crate::datastore::calico::{
+    self, Aggregation, BgpConfigurationSpec, BindMode, ProgramClusterRoutes,
+};
 use crate::datastore::{Key, Kind};
 use crate::problem::Problem;
 use crate::world::{ANNOTATION_PREFIX, Annotated, Node, World};
@@ -26,13 +28,29 @@ const BGP_PORT: u16 = 179;
 /// Priority of a node's own routes, unless told otherwise; as in Calico.
 const NORMAL_PRIORITY: u32 = 1024;
 
+/// What the other nodes have to know of one.
+#[derive(Debug, Clone, Copy)]
+struct Contact {
+    as_number: Option<NonZeroU32>,
+    listen_port: Option<u16>,
+}
+
+impl From<&BgpConfigurationSpec> for Contact {
+    fn from(spec: &BgpConfigurationSpec) -> Self {
+        let as_number = spec.as_number.and_then(|number| NonZeroU32::new(number.0));
+        Self { as_number, listen_port: spec.listen_port }
+    }
+}
+
 /// The settings in force on our node.
 pub(super) struct Settings {
-    as_number: NonZeroU32,
+    /// How nodes are reached, unless told otherwise.
+    contact: Contact,
+    /// The same by the name of a node, of which `node.NAME` says otherwise.
+    contacts: BTreeMap<String, Contact>,
     pub(super) mesh: bool,
     pub(super) mesh_password: Option<calico::Password>,
     mesh_restart: Option<PeerRestart>,
-    pub(super) listen_port: u16,
     bind: BindMode,
     advertised: Vec<(IpNet, Vec<AnyCommunity>)>,
     /// What annotations say of every peer.
@@ -64,21 +82,21 @@ impl Settings {
         let of_node_alone = of_node.annotations.contains_key(annotations::CONFEDERATION);
         let name = if of_node_alone { &name_of_node } else { "default" };
         let confederation = Key::cluster(Kind::BgpConfiguration, name);
-        let mut reader =
-            Reader { default: &default.spec, of_node: &of_node.spec, name_of_node, problems };
-        let as_number = reader.either(|spec| spec.as_number);
+        let (default, of_node) = (&default.spec, &said(&of_node.spec));
+        let mut reader = Reader { default, of_node, name_of_node, problems };
+        reader.report_mesh_of_node();
         let mesh_restart = reader.mesh_restart(&knobs);
         let log = reader.log();
         let workload_addresses = reader.workload_addresses(world);
-        let specs = (&default.spec, &of_node.spec);
-        let services = services::Ranges::read(specs, &reader.name_of_node, reader.problems);
+        let services =
+            services::Ranges::read((default, of_node), &reader.name_of_node, reader.problems);
         let advertised = reader.advertised();
         let mut settings = Self {
-            as_number: as_number.and_then(|n| NonZeroU32::new(n.0)).unwrap_or(DEFAULT_AS),
-            mesh: default.spec.node_to_node_mesh_enabled.unwrap_or(true),
-            mesh_password: default.spec.node_mesh_password.clone(),
+            contact: Contact::from(default),
+            contacts: contacts(world),
+            mesh: default.node_to_node_mesh_enabled.unwrap_or(true),
+            mesh_password: default.node_mesh_password.clone(),
             mesh_restart,
-            listen_port: reader.either(|spec| spec.listen_port).unwrap_or(BGP_PORT),
             bind: reader.either(|spec| spec.bind_mode).unwrap_or(BindMode::None),
             advertised,
             knobs,
@@ -119,14 +137,29 @@ impl Settings {
         peer
     }
 
+    /// The same for a node of ours.
+    pub(super) fn peer_node(&self, address: IpAddr, node: &Node) -> PeerConfig {
+        let mut peer = self.peer(address, self.as_number_of(node));
+        peer.port = self.listen_port_of(node);
+        peer
+    }
+
     /// A peer of the mesh of nodes.
-    pub(super) fn mesh_peer(&self, address: IpAddr, remote_as: NonZeroU32) -> PeerConfig {
-        let mut peer = self.peer(address, remote_as);
-        peer.port = self.listen_port;
+    pub(super) fn mesh_peer(&self, address: IpAddr, node: &Node) -> PeerConfig {
+        let mut peer = self.peer_node(address, node);
         if peer.graceful_restart != PeerRestart::Disabled {
             peer.graceful_restart = self.mesh_restart.unwrap_or(peer.graceful_restart);
         }
         peer
+    }
+
+    /// A number that we show to a peer instead of our own, in the way that is set for all.
+    pub(super) fn local_as(&self, number: NonZeroU32) -> LocalAs {
+        let local_as = LocalAs::from(number);
+        let mut peer = PeerConfig::new(Ipv4Addr::UNSPECIFIED.into(), number);
+        peer.local_as = Some(local_as);
+        self.knobs.apply(&mut peer);
+        peer.local_as.unwrap_or(local_as)
     }
 
     /// The priority that nodes' own routes have.
@@ -136,7 +169,15 @@ impl Settings {
 
     /// The AS number of a node.
     pub(super) fn as_number_of(&self, node: &Node) -> NonZeroU32 {
-        node.as_number.and_then(NonZeroU32::new).unwrap_or(self.as_number)
+        let of_node = || self.contacts.get(&node.name)?.as_number;
+        let annotated = node.as_number.and_then(NonZeroU32::new);
+        annotated.or_else(of_node).or(self.contact.as_number).unwrap_or(DEFAULT_AS)
+    }
+
+    /// The TCP port that a node listens on.
+    pub(super) fn listen_port_of(&self, node: &Node) -> u16 {
+        let of_node = self.contacts.get(&node.name).and_then(|contact| contact.listen_port);
+        of_node.or(self.contact.listen_port).unwrap_or(BGP_PORT)
     }
 
     /// The AS numbers that our node goes by.
@@ -146,26 +187,26 @@ impl Settings {
 
     /// Where we accept connections.
     pub(super) fn listen(&self, own: &Node) -> Vec<SocketAddr> {
+        let port = self.listen_port_of(own);
         match self.bind {
-            BindMode::NodeIP => {
-                own.addresses().map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
-            }
+            BindMode::NodeIP => own.addresses().map(|ip| SocketAddr::new(ip, port)).collect(),
             BindMode::None => {
                 let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-                any.into_iter().map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
+                any.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
             }
         }
     }
 
     /// Where pods that are peers find us beside: on addresses that come and go with them.
-    pub(super) fn listen_ahead(&self, workloads: &Workloads) -> Vec<SocketAddr> {
+    pub(super) fn listen_ahead(&self, own: &Node, workloads: &Workloads) -> Vec<SocketAddr> {
         let addresses: BTreeSet<IpAddr> = match self.bind {
             BindMode::NodeIP => workloads.values().flatten().copied().collect(),
             BindMode::None => BTreeSet::new(),
         };
         // The kernel knows a link-local address with its link alone, and there is one for each pod.
         let known_anywhere = addresses.into_iter().filter(|ip| !is_on_link(*ip));
-        known_anywhere.map(|ip| SocketAddr::new(ip, self.listen_port)).collect()
+        let port = self.listen_port_of(own);
+        known_anywhere.map(|ip| SocketAddr::new(ip, port)).collect()
     }
 
     /// What a prefix of ours is told with. Its priority is told only where one was set: among nodes that all have the
@@ -214,6 +255,20 @@ impl Reader<'_> {
             Some((Key::cluster(Kind::BgpConfiguration, name), text))
         };
         of(self.of_node, &self.name_of_node).or_else(|| of(self.default, "default"))
+    }
+
+    /// The mesh is one of all nodes.
+    fn report_mesh_of_node(&mut self) {
+        let fields = [
+            ("nodeToNodeMeshEnabled", self.of_node.node_to_node_mesh_enabled.is_some()),
+            ("nodeMeshPassword", self.of_node.node_mesh_password.is_some()),
+            ("nodeMeshMaxRestartTime", self.of_node.node_mesh_max_restart_time.is_some()),
+        ];
+        for (field, _) in fields.into_iter().filter(|(_, is_set)| *is_set) {
+            let key = Key::cluster(Kind::BgpConfiguration, self.name_of_node.as_str());
+            let message = "counts in \"default\" alone; ignored, as in Calico";
+            self.problems.push(Problem::new(key, format!("spec.{field}"), message));
+        }
     }
 
     fn mesh_restart(&mut self, knobs: &PeerKnobs) -> Option<PeerRestart> {
@@ -267,12 +322,18 @@ impl Reader<'_> {
     }
 
     fn advertised(&mut self) -> Vec<(IpNet, Vec<AnyCommunity>)> {
-        let key = Key::cluster(Kind::BgpConfiguration, "default");
-        let named = self.default.communities.iter();
+        let (name, spec) = if self.of_node.prefix_advertisements.is_empty() {
+            ("default", self.default)
+        } else {
+            (self.name_of_node.as_str(), self.of_node)
+        };
+        let key = Key::cluster(Kind::BgpConfiguration, name);
+        // A name means what the object itself says, or else what it means in all of the cluster.
+        let named = self.default.communities.iter().chain(&spec.communities);
         let names: BTreeMap<&str, &str> =
             named.map(|named| (named.name.as_str(), named.value.as_str())).collect();
         let mut advertised = Vec::new();
-        for (number, entry) in self.default.prefix_advertisements.iter().enumerate() {
+        for (number, entry) in spec.prefix_advertisements.iter().enumerate() {
             let field = format!("spec.prefixAdvertisements[{number}]");
             let Ok(cidr) = entry.cidr.parse::<IpNet>() else {
                 let message =
@@ -295,6 +356,23 @@ impl Reader<'_> {
         }
         advertised
     }
+}
+
+/// An object without what API servers write into every one that does not say it.
+fn said(spec: &BgpConfigurationSpec) -> BgpConfigurationSpec {
+    let mut spec = spec.clone();
+    spec.service_load_balancer_aggregation.take_if(|value| *value == Aggregation::Enabled);
+    spec.log_severity_screen.take_if(|value| value == "Info");
+    spec
+}
+
+/// What `node.NAME` says of each node that has one.
+fn contacts(world: &World) -> BTreeMap<String, Contact> {
+    let objects = world.bgp_configurations.iter();
+    let of_nodes = objects.filter_map(|(name, object)| {
+        Some((name.strip_prefix("node.")?.to_owned(), Contact::from(&object.spec)))
+    });
+    of_nodes.collect()
 }
 
 fn report_unknown_names(world: &World, problems: &mut Vec<Problem>) {

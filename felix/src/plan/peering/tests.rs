@@ -1,21 +1,29 @@
 #![expect(clippy::needless_pass_by_value, reason = "literals read better without &")]
 
+mod candidates;
 mod conditions;
 mod confederation;
+mod reverse;
 mod services;
+mod settings;
 mod unnamed;
 mod workload;
 
 use serde_json::{Value, json};
 
-use ocicat_bgp::speaker::{Password, PeerConfig};
+use ocicat_bgp::speaker::{DefaultRoute, Password, PeerConfig};
 
 use super::*;
 use crate::datastore::{Event, Object};
 use crate::world::Arrival;
 
 fn world(objects: &[Value]) -> World {
-    let mut world = World::new("n1");
+    world_of("n1", objects)
+}
+
+/// What this node knows.
+fn world_of(node: &str, objects: &[Value]) -> World {
+    let mut world = World::new(node);
     for object in objects {
         let parsed = Object::parse(object.clone()).unwrap();
         world.apply(Event::Put(Box::new(parsed.object)));
@@ -360,16 +368,24 @@ fn a_node_that_leaves_marks_what_it_tells_and_then_tells_nothing() {
     let rules =
         json!({"exportV4": [{"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "In"}]});
     objects.push(calico("BGPFilter", "f", rules));
+    let mut default = calico("BGPPeer", "host", json!({"peerIP": "172.16.1.2", "asNumber": 64501}));
+    default["metadata"]["annotations"] = json!({"bgp.ocicat.io/default-originate": "true"});
+    objects.push(default);
     let config = plan(&world(&objects), Start::Cold).config.unwrap();
     let mut leaving = config.clone();
     depart(&mut leaving, Departure::Announced);
     let shown = |name: &str| format!("{:?}", leaving.peers[&PeerName::from(name)].export);
     assert_eq!(shown("tor").matches("AddCommunity").count(), 2, "{}", shown("tor"));
     assert!(shown("mesh-n2").contains("SetLocalPref(0)"), "{}", shown("mesh-n2"));
+    let defaults = |config: &Config| {
+        ["tor", "host"].map(|name| config.peers[&PeerName::from(name)].default_route)
+    };
+    assert_eq!(defaults(&leaving), [DefaultRoute::Ordinary, DefaultRoute::Leaving]);
     let mut gone = config;
     depart(&mut gone, Departure::Done);
     let silent = |peer: &PeerConfig| peer.export == ocicat_bgp::rib::filter::Filter::reject_all();
     assert!(gone.peers.values().all(silent));
+    assert_eq!(defaults(&gone), [DefaultRoute::Ordinary; 2]);
 }
 
 #[test]

@@ -113,6 +113,7 @@ const fn default_route_text(what: DefaultRoute) -> &'static str {
     match what {
         DefaultRoute::Ordinary => "told as any other",
         DefaultRoute::Originated => "always told, by us",
+        DefaultRoute::Leaving => "always told, by us, as one that is about to go",
     }
 }
 

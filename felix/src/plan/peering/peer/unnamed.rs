@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use ocicat_bgp::speaker::{Dial, PeerName, PeerRange, RemoteAs};
 
-use super::Reader;
+use super::{Claim, Reader};
 use crate::world::ANNOTATION_PREFIX;
 
 impl Reader<'_> {
@@ -22,16 +22,15 @@ impl Reader<'_> {
         remote_as
     }
 
-    /// The router at the other end of each link (unnumbered peering).
+    /// The router at the other end of each link (unnumbered peering). The link is always part of the name: a session
+    /// has to survive that another link joins its own.
     pub(super) fn on_links(&mut self, name: &str) {
         let Some(remote_as) = self.remote_as(Some(RemoteAs::External)) else { return };
         let links = self.whom.interfaces.clone();
         for interface in &links {
             let mut peer = self.settings.peer(Ipv6Addr::UNSPECIFIED.into(), remote_as);
             peer.interface = Some(interface.clone());
-            let name =
-                if links.len() == 1 { name.to_owned() } else { format!("{name}-{interface}") };
-            self.finish(name, peer, None);
+            self.add(format!("{name}-{interface}"), peer, None, Claim::Explicit);
         }
     }
 
@@ -83,8 +82,13 @@ impl Reader<'_> {
     }
 
     pub(super) fn report_annotation(&mut self, name: &str, message: &str) {
-        self.report(&format!("metadata.annotations[{ANNOTATION_PREFIX}{name}]"), message);
+        self.report(&field(name), message);
     }
+}
+
+/// An annotation as problems name it.
+pub(super) fn field(annotation: &str) -> String {
+    format!("metadata.annotations[{ANNOTATION_PREFIX}{annotation}]")
 }
 
 /// Through which link a peer is reached.

@@ -13,9 +13,9 @@ fn annotated(spec: Value, annotations: Value) -> Vec<Value> {
 #[test]
 fn a_peer_by_interface_is_the_router_at_its_other_end() {
     let objects = annotated(json!({}), json!({"bgp.ocicat.io/interface": "eth0"}));
-    check(&objects, &["tor :::179 AS external Both"]);
+    check(&objects, &["tor-eth0 :::179 AS external Both"]);
     let peering = plan(&world(&objects), Start::Cold);
-    let peer = &peering.config.unwrap().peers[&PeerName::from("tor")];
+    let peer = &peering.config.unwrap().peers[&PeerName::from("tor-eth0")];
     assert_eq!((peer.interface.as_deref(), peer.source), (Some("eth0"), None));
     assert!(peer.is_unnumbered());
 
@@ -23,6 +23,17 @@ fn a_peer_by_interface_is_the_router_at_its_other_end() {
     let lines = ["tor-eth0 :::179 AS any Both", "tor-eth1 :::179 AS any Both"];
     check(&annotated(json!({"nodeSelector": "rack == 'a'"}), two.clone()), &lines);
     check(&annotated(json!({"nodeSelector": "rack == 'b'"}), two), &[]);
+}
+
+#[test]
+fn a_link_that_joins_others_changes_nothing_about_them() {
+    let peers = |links: &str| {
+        let objects = annotated(json!({}), json!({"bgp.ocicat.io/interface": links}));
+        plan(&world(&objects), Start::Cold).config.unwrap().peers
+    };
+    let (one, mut two) = (peers("eth0"), peers("eth0, eth1"));
+    assert!(two.remove(&PeerName::from("tor-eth1")).is_some());
+    assert_eq!(one, two);
 }
 
 #[test]
