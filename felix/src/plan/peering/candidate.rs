@@ -58,10 +58,12 @@ impl Draft {
                 chosen.push(candidate);
                 continue;
             };
-            // Each end has an object of its own: that is how they are told different things of each other.
+            // Each end has an object of its own: that is how they are told different things of each other. And an
+            // object beside the mesh is how one pair of it gets settings of its own.
             let are_halves = (winner.claim, candidate.claim) == (Claim::Explicit, Claim::Reverse);
+            let is_of_mesh = candidate.claim == Claim::Mesh;
             let are_alike = (&winner.peer, winner.gateway) == (&candidate.peer, candidate.gateway);
-            if !(are_halves || are_alike) {
+            if !(are_halves || is_of_mesh || are_alike) {
                 let first = place_of(&candidate.peer);
                 let pair = (candidate.said_by, winner.about.origin.clone());
                 lost.entry(pair)
