@@ -78,11 +78,22 @@ impl Draft {
             );
             self.problems.push(Problem::new(key, field, message));
         }
-        for Candidate { name, peer, about, gateway, .. } in chosen {
-            self.gateways.extend(gateway.map(|gateway| (peer.address, gateway)));
-            self.about.insert(name.clone(), about);
-            self.peers.insert(name, peer);
+        chosen.into_iter().for_each(|candidate| self.admit(candidate));
+    }
+
+    /// The names of some peers are made of two, and may be those of others.
+    fn admit(&mut self, candidate: Candidate) {
+        let Candidate { name, peer, about, gateway, said_by, .. } = candidate;
+        if let Some(other) = self.about.get(&name) {
+            let message = format!(
+                "its peer would be {name}, as one of {} is; no peer by this one until one of them has another name",
+                other.origin
+            );
+            return self.problems.push(Problem::new(said_by.0, "metadata.name", message));
         }
+        self.gateways.extend(gateway.map(|gateway| (peer.address, gateway)));
+        self.about.insert(name.clone(), about);
+        self.peers.insert(name, peer);
     }
 }
 

@@ -117,3 +117,13 @@ fn a_link_that_is_given_twice_has_one_router() {
     let [a, b] = [":::179 BGPPeer a 9", ":::179 BGPPeer b 30"];
     assert_eq!(lines, [a, a, b, lost]);
 }
+
+/// Peers are told apart by their names, which for some are made of two.
+#[test]
+fn objects_whose_peers_would_have_one_name_are_a_problem() {
+    let mut objects = [two_nodes(), vec![mesh(true)]].concat();
+    objects.push(peer("mesh-n2", json!({"peerIP": "172.16.1.1", "asNumber": 64500}), "9s"));
+    let lines = of("n1", &objects);
+    let problem = "! BGPConfiguration default: metadata.name: its peer would be mesh-n2, as one of BGPPeer mesh-n2 is; no peer by this one until one of them has another name";
+    assert_eq!(lines, ["172.16.1.1:179 BGPPeer mesh-n2 9", problem]);
+}
