@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     Dial, Output, Password, PeerConfig, PeerName, PeerRange, Refused, SigningKey, Speaker,
@@ -13,6 +13,9 @@ use crate::rib::path::PeerIndex;
 use crate::session::state::State;
 use crate::session::{Peer, Quarantine};
 use crate::wire::Prefix;
+
+/// How long a guest that has to stay down is remembered: by then its address may be another's.
+const OFFENDER_STAYS: Duration = Duration::from_secs(24 * 3600);
 
 /// A connection that somebody else has made.
 #[derive(Debug, Clone, Copy)]
@@ -143,8 +146,11 @@ impl Speaker {
             return Ok(index);
         }
         let (name, range) = self.range_of(arrival).ok_or(Refused::Unknown(arrival.remote))?;
-        let guests = self.peers.values().filter(|peer| peer.range.as_ref() == Some(name)).count();
-        if guests >= range.limit.get() as usize {
+        let guests = || self.peers.values().filter(|peer| peer.range.as_ref() == Some(name));
+        let in_use = guests().filter(|peer| peer.quarantine != Quarantine::UntilReset).count();
+        // Those who must stay down take nobody's place, but are not remembered without end either.
+        let limit = range.limit.get() as usize;
+        if in_use >= limit || guests().count() >= 2 * limit {
             return Err(Refused::Full { remote: arrival.remote, range: name.clone() });
         }
         let config = range.member(arrival.address());
@@ -194,8 +200,10 @@ impl Speaker {
         if peer.range.is_none() || peer.state() >= State::OpenSent {
             return;
         }
-        // Nor is one forgotten that has to stay away.
-        if peer.retained.is_empty() && peer.quarantine == Quarantine::No {
+        // Nor is one forgotten that has to stay away, for a day at least.
+        let remembered = peer.quarantine != Quarantine::No
+            && now.saturating_duration_since(peer.since) < OFFENDER_STAYS;
+        if peer.retained.is_empty() && !remembered {
             let name = peer.name.clone();
             self.remove_peer(now, &name);
             self.outputs.push_back(Output::HostsChanged);

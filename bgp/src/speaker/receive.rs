@@ -240,6 +240,10 @@ impl Speaker {
         let Some(limit) = peer.config.max_paths else { return Stream::Open };
         let max = limit.limit.get();
         let paths = self.rib.neighbor(at.peer).paths;
+        let any_over = paths.iter().any(|paths| *paths > max);
+        if !any_over && peer.over_limit.is_empty() {
+            return Stream::Open;
+        }
         // What is stale is about to go: until then there may be as many of these as of the others.
         let sweeping = self.sweeps.iter().any(|sweep| sweep.peer() == at.peer);
         let kept = peer.retained.iter().chain(peer.refreshing.iter()).collect::<FamilySet>();

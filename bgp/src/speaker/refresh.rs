@@ -107,12 +107,15 @@ impl Speaker {
     }
 
     /// Begins to tell a peer what it asked for, except for families of which it has not been told
-    /// everything once (RFC 7313 §4), or is being told again: whoever asks a thousand times before it
-    /// has read an answer gets one more.
+    /// everything once (RFC 7313 §4), once it has been told what it asked for before: whoever asks a
+    /// thousand times before it has read an answer gets one more.
     pub(super) fn begin_refresh(&mut self, index: PeerIndex) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
-        let (untold, under_way) = (peer.end_of_rib_due, peer.refresh_due);
-        let ready = |family: &Family| !untold.contains(*family) && !under_way.contains(*family);
+        if !peer.refresh_due.is_empty() {
+            return;
+        }
+        let untold = peer.end_of_rib_due;
+        let ready = |family: &Family| !untold.contains(*family);
         let families: FamilySet = peer.refresh_wanted.iter().filter(ready).collect();
         if families.is_empty() {
             return;

@@ -11,7 +11,7 @@
 //! stands: for that second its routes would be gone. Both ends of such a pair tell their own
 //! prefixes at once, so what waits is only what they heard from others.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::{Admin, Config, Speaker, Start, Timer};
@@ -75,17 +75,18 @@ impl Speaker {
     /// Whether a guest may still come who has told routes in an earlier life. Guests are no peers before
     /// they have dialled.
     fn awaits_guests(&self, waited: Duration) -> bool {
-        let is_there = |guest| self.peers.values().any(|peer| peer.address() == Some(guest));
-        let was_guest = |guest| self.config.ranges.values().any(|range| range.admits(guest));
-        self.restart.start == Start::Restarting
-            && !self.config.ranges.is_empty()
-            && (waited < self.patience().0
-                || self
-                    .config
-                    .graceful_restart
-                    .guests
-                    .iter()
-                    .any(|guest| was_guest(*guest) && !is_there(*guest)))
+        if self.restart.start == Start::Cold || self.config.ranges.is_empty() {
+            return false;
+        }
+        // A guest that has dialled has not told anything yet.
+        let has_come = |peer: &Peer| peer.range.is_none() || peer.established().is_some();
+        let come = self.peers.values().filter(|peer| has_come(peer));
+        let there: BTreeSet<_> = come.filter_map(|peer| peer.address()).collect();
+        let ranges = || self.config.ranges.values();
+        let mut guests = self.config.graceful_restart.guests.iter();
+        waited < self.patience().0
+            || guests
+                .any(|guest| !there.contains(guest) && ranges().any(|range| range.admits(*guest)))
     }
 
     /// Looks whether a family is complete now.

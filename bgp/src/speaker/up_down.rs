@@ -22,6 +22,10 @@ use crate::session::state::{Event, State};
 use crate::wire::iana::capability;
 use crate::wire::{Cease, Codec, Family, FamilySet, NextHop, PeerKind, PrivateEdit};
 
+/// How many sessions that end before their End-of-RIB long-lived stale paths outlast: a peer that flaps on
+/// does not forward either.
+const VISITS: u8 = 16;
+
 impl Speaker {
     /// A session has come up: its routes count from now on, and it is told ours.
     pub(super) fn session_up(&mut self, now: Instant, at: Place) {
@@ -125,8 +129,8 @@ impl Speaker {
     }
 
     /// RFC 4724 §4.2: what was stale before the session ended goes; of what it told, the families
-    /// to be kept stay. RFC 9494 §4.2: what is long-lived stale stays until its time is over, however
-    /// often the peer comes and goes before its End-of-RIB.
+    /// to be kept stay. RFC 9494 §4.2: what is long-lived stale stays until its time is over, though
+    /// the peer comes and goes before its End-of-RIB.
     fn forget_before(&mut self, index: PeerIndex, kept: FamilySet, refreshing: FamilySet) {
         self.timers.cancel(Timer::Refresh(index));
         let neighbor = self.rib.neighbor_mut(index);
@@ -143,6 +147,11 @@ impl Speaker {
             Family::ALL.into_iter().filter(|family| !kept.contains(*family)).collect(),
         );
         self.sweeps.push_back(Sweep::new(index, kept, told));
+        // Of what such visits told, and ages are counted modulo 256.
+        if !aged.is_empty() {
+            let oldest = ended.map(|generation| generation.wrapping_sub(VISITS));
+            self.sweeps.push_back(Sweep::new(index, aged, oldest));
+        }
         for family in kept.iter().chain(rest.iter()) {
             self.no_longer_long_lived(index, family);
         }
@@ -163,7 +172,11 @@ impl Speaker {
         let is_long = |family: &Family| !stale[family.index()].is_zero();
         let long: FamilySet = over.iter().filter(is_long).collect();
         let gone: FamilySet = over.iter().filter(|family| !is_long(family)).collect();
-        gone.iter().for_each(|family| peer.retained.remove(family));
+        for family in gone.iter() {
+            peer.retained.remove(family);
+            self.timers.cancel(Timer::LongLived(index, family));
+            self.rib.neighbor_mut(index).long_lived.remove(family);
+        }
         self.sweep(index, gone);
         if long.is_empty() {
             return;

@@ -217,8 +217,23 @@ fn guests_of_the_earlier_life_are_waited_for_until_they_dial() {
     sim.run_for(Duration::from_secs(60));
     assert_eq!(state_of_guest(&sim, 1), Some(State::Established));
     assert!(sim.node(0).synced.is_empty(), "the other may still come");
-    sim.run_for(Duration::from_secs(41));
-    assert_eq!(sim.node(0).synced.len(), 2, "but not for ever");
+    let before = routes(&sim, 0);
+    sim.heal(0, 2);
+    while state_of_guest(&sim, 2).is_none() {
+        sim.run_for(Duration::from_micros(100));
+    }
+    assert!(sim.node(0).synced.is_empty(), "it has dialled, and told nothing yet");
+    sim.run_until_quiet();
+    assert_eq!((sim.node(0).synced.len(), routes(&sim, 0)), (2, before));
+    // Not for ever.
+    sim.restart(0, resumed.clone(), Start::Restarting);
+    sim.run_for(Duration::from_millis(1));
+    sim.cut(0, 2);
+    sim.silence(0, 2);
+    sim.run_for(Duration::from_secs(118));
+    assert!(sim.node(0).synced.is_empty());
+    sim.run_for(Duration::from_secs(2));
+    assert_eq!(sim.node(0).synced.len(), 2);
     sim.heal(0, 2);
     sim.run_until_quiet();
     // Where none is known to have been there, they are waited for as others are.
