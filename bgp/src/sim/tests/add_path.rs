@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::teller::{TOLD, Teller};
 use super::*;
 use crate::rib::PATHS_TO_PREFIX;
-use crate::session::collision::Identity;
-use crate::session::negotiate::our_open;
-use crate::speaker::{AddPath, Arrival, ConnId, Input, Receive, Speaker};
-use crate::wire::capability::{Forwarding, RestartState};
-use crate::wire::{self, AsnWidth, Codec, MessageSize, NextHop, Origin, PeerKind, Rewrite};
+use crate::speaker::{AddPath, Receive};
+use crate::wire::{self, Origin};
 
 /// Node 0 hears from 1 to 3, each an AS of its own, and tells node 4, which takes several paths.
 const SOURCES: std::ops::Range<usize> = 1..4;
@@ -165,83 +163,6 @@ fn readers_under_a_limit_that_were_told_different_things_stay_apart() {
     check_adjacent(&sim, 4);
 }
 
-/// A peer of one speaker whose messages we write ourselves.
-struct Teller {
-    speaker: Speaker,
-    config: PeerConfig,
-    now: std::time::Instant,
-    conn: ConnId,
-}
-
-impl Teller {
-    fn new() -> Self {
-        let now = network(1, vec![]).now();
-        let mut config = configs(&[65001, 65002], &[(0, 1)]).remove(0);
-        let peer = config.peers.get_mut(&name(1)).unwrap();
-        peer.add_path = AddPath { receive: Receive::Several, send: NonZeroU8::new(8) };
-        let peer = peer.clone();
-        let mut speaker = Speaker::new(config, 1, now);
-        let conn = Self::connect(&mut speaker, &peer, now);
-        Self { speaker, config: peer, now, conn }
-    }
-
-    fn connect(speaker: &mut Speaker, config: &PeerConfig, now: std::time::Instant) -> ConnId {
-        let ends = Arrival::new((address(0), 179).into(), (address(1), 4000).into());
-        let conn = speaker.accept(now, ends).unwrap();
-        let us = Identity { router_id: Ipv4Addr::new(10, 0, 0, 2), asn: 65002 };
-        let mut bytes = Vec::new();
-        let restart = (RestartState::Running, Forwarding::Preserved);
-        our_open(config, us, PeerKind::External, restart).emit(&mut bytes);
-        wire::keepalive(&mut bytes);
-        speaker.handle(now, Input::Received { conn, bytes: &bytes });
-        conn
-    }
-
-    /// The connection is lost, and there is another.
-    fn restart(&mut self) {
-        self.speaker.handle(self.now, Input::Closed { conn: self.conn, error: None });
-        self.conn = Self::connect(&mut self.speaker, &self.config, self.now);
-    }
-
-    fn receive(&mut self, bytes: &[u8]) {
-        self.speaker.handle(self.now, Input::Received { conn: self.conn, bytes });
-    }
-
-    /// Tells paths to one prefix, by these identifiers, all in one message.
-    fn tell(&mut self, identifiers: std::ops::Range<u32>, origin: Origin) {
-        let codec = Self::codec();
-        let (mut attributes, mut bytes) = (Vec::new(), Vec::new());
-        let rewrite = Rewrite { prepend: vec![65002], ..Rewrite::towards(PeerKind::External) };
-        rewrite.apply(&wire::originated(origin), &mut attributes).unwrap();
-        let next_hop = NextHop::from(address(1));
-        let count = identifiers.len();
-        let prefixes = identifiers.map(|identifier| (identifier, shared(0)));
-        let told =
-            wire::announce(&mut bytes, &codec, &attributes, next_hop, Family::Ipv4, prefixes);
-        assert_eq!(told, Ok(count));
-        self.receive(&bytes);
-    }
-
-    fn codec() -> Codec {
-        Codec {
-            asn_width: AsnWidth::Four,
-            message_size: MessageSize::Extended,
-            add_path_send: FamilySet::ALL,
-            ..Codec::baseline(PeerKind::External)
-        }
-    }
-
-    fn paths(&self) -> usize {
-        self.speaker.route(shared(0)).map_or(0, |route| route.paths.len())
-    }
-
-    fn faults(&self) -> (u64, Option<String>) {
-        let peer = self.speaker.peers(self.now).remove(0);
-        assert_eq!(peer.state, State::Established);
-        (peer.faults, peer.last_fault)
-    }
-}
-
 /// Each path is weighed against all others of its prefix, so there has to be an end to them.
 #[test]
 fn of_a_flood_of_paths_to_one_prefix_some_are_taken() {
@@ -258,7 +179,7 @@ fn of_a_flood_of_paths_to_one_prefix_some_are_taken() {
     let best = teller.speaker.route(shared(0)).unwrap().paths.remove(0);
     assert_eq!((best.path_id, teller.faults().0), (7, 1));
     let mut bytes = Vec::new();
-    wire::withdraw(&mut bytes, &Teller::codec(), Family::Ipv4, [(7, shared(0))]);
+    wire::withdraw(&mut bytes, &Teller::codec(), Family::Ipv4, [(7, prefix(TOLD))]);
     teller.receive(&bytes);
     assert_eq!(teller.paths(), 255);
     teller.tell(1000..1001, Origin::Igp);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::teller::{self, Teller};
 use super::*;
 use crate::speaker::{PeerRestart, Start, Verdict};
-use crate::wire::Community;
 use crate::wire::iana::community::{LLGR_STALE, NO_LLGR};
+use crate::wire::{Community, Origin};
 
 const RESTART: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(600);
@@ -125,31 +126,23 @@ fn a_filter_that_changes_meanwhile_judges_stale_paths_as_stale() {
     assert_eq!(route.paths[0].attributes.med, Some(7));
 }
 
-/// Comes up, and goes again before it has told anything.
-fn visit(sim: &mut Simulation) {
-    sim.heal(0, 1);
-    while state(sim, 1, 0) != State::Established {
-        sim.run_for(Duration::from_micros(100));
-    }
-    sim.cut(0, 1);
-    sim.silence(0, 1);
-    sim.run_for(Duration::from_millis(1));
-    assert_ne!(state(sim, 1, 0), State::Established);
-}
-
 /// Generations of paths are counted modulo 256.
 #[test]
 fn a_peer_that_flaps_on_does_not_leave_paths_for_ever() {
-    let mut configs = row();
-    for config in &mut configs[..2] {
-        config.peers.values_mut().for_each(|peer| peer.long_lived = Some(100 * LONG));
+    for (flaps, left) in [(10, 1), (20, 0), (140, 0)] {
+        let mut teller = Teller::new();
+        teller.tell(1..2, Origin::Igp);
+        teller.lose();
+        teller.wait(Duration::from_secs(121));
+        for _ in 0..flaps {
+            teller.connect_again();
+            teller.lose();
+        }
+        teller.wait(Duration::ZERO);
+        assert_eq!(teller.paths(), left, "after {flaps} visits without an End-of-RIB");
+        teller.wait(teller::LONG);
+        assert_eq!(teller.paths(), 0);
     }
-    let mut sim = away(configs);
-    (0..10).for_each(|_| visit(&mut sim));
-    assert!(has(&sim, 1, 0), "kept through a few visits");
-    (0..130).for_each(|_| visit(&mut sim));
-    sim.run_for(200 * LONG);
-    assert!(!has(&sim, 1, 0));
 }
 
 /// RFC 9494 §4.2: the time that runs is neither stopped nor begun anew before the End-of-RIB.
@@ -159,8 +152,13 @@ fn a_peer_that_comes_and_goes_keeps_its_stale_paths_for_as_long_as_they_had() {
     let mut sim = away(configs.clone());
     sim.run_for(LONG / 2);
     // It is back, but does not get as far as its routes.
-    visit(&mut sim);
+    sim.heal(0, 1);
+    while state(&sim, 1, 0) != State::Established {
+        sim.run_for(Duration::from_micros(100));
+    }
     assert_eq!(communities(&sim, 1, 0), [Community(LLGR_STALE)]);
+    sim.cut(0, 1);
+    sim.silence(0, 1);
     sim.run_for(LONG / 4);
     assert!(has(&sim, 1, 0), "kept through the second loss");
     sim.run_for(LONG / 2);

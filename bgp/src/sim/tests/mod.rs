@@ -21,6 +21,7 @@ mod restart;
 mod roles;
 mod rpki;
 mod sessions;
+mod teller;
 mod topology;
 
 use std::collections::BTreeMap;
