@@ -2,6 +2,7 @@
 #![cfg(feature = "tokio")]
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is")]
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -159,9 +160,13 @@ async fn routes_of_both_families_go_both_ways_and_away_again() {
     let mut prefixes: Vec<_> = routes.iter().map(|route| route.prefix).collect();
     prefixes.sort_unstable();
     assert_eq!(prefixes, [p("10.1.0.0/16"), p("10.3.0.0/16")]);
-    let hops = [RIGHT, "192.0.2.1".parse().unwrap()].into();
+    let stranger = "192.0.2.1".parse().unwrap();
+    let prefixes = |texts: &[&str]| texts.iter().map(|text| p(text)).collect::<BTreeSet<_>>();
+    let hops =
+        [(RIGHT, prefixes(&["10.3.0.0/16", "10.9.0.0/16"])), (stranger, prefixes(&[]))].into();
     let unused = left.running.handle.unused_next_hops(hops).await.unwrap();
-    assert_eq!(unused, ["192.0.2.1".parse().unwrap()].into());
+    assert_eq!(unused.by_all, [stranger].into());
+    assert_eq!(unused.by_some, [(RIGHT, prefixes(&["10.9.0.0/16"]))].into());
     let route = left.running.handle.route(p("10.3.0.0/16")).await.unwrap().unwrap();
     assert_eq!(route.paths[0].attributes.as_path, "65002");
 }

@@ -280,6 +280,44 @@ fn the_way_beneath_a_route_is_the_one_that_would_be_without_it() {
     });
 }
 
+/// By the router at the other end of the link.
+fn told_by_tor(prefix: &str) -> Learned {
+    let hop = NextHopVia {
+        address: address("fe80::1"),
+        link_local: None,
+        peer: PeerName::from("tor"),
+        kind: PeerKind::External,
+        interface: Some("eth0".into()),
+    };
+    Learned { prefix: net(prefix).into(), next_hops: vec![hop] }
+}
+
+/// Routers tell what is connected to them, and who made our end of it may have given it any metric.
+#[test]
+fn a_subnet_that_its_router_tells_us_stays_our_own() {
+    in_fresh_namespace(&["ip"], || {
+        node();
+        ip("address add 203.0.113.2/24 dev eth0 metric 100");
+        ip("-6 route add 2001:db8:5::/64 dev eth0 proto ra metric 1024");
+        let mut routes = KernelRoutes::open().unwrap();
+        let mut plan = RoutePlan::default();
+        for prefix in ["203.0.113.0/24", "2001:db8:5::/64", "2001:db8:6::/64"] {
+            plan.learn(told_by_tor(prefix), &Ways::new());
+        }
+        let changes = diff(&plan.all(), &routes.read().unwrap());
+        let failures = routes.apply(&changes);
+        assert!(failures.is_empty(), "{failures:?}");
+        for (family, neighbour, direct) in [
+            ("-4", "203.0.113.9", true),
+            ("-6", "2001:db8:5::9", true),
+            ("-6", "2001:db8:6::9", false),
+        ] {
+            let way = ip(&format!("{family} route get {neighbour}"));
+            assert_eq!(!way.contains("via"), direct, "{way}");
+        }
+    });
+}
+
 #[test]
 fn learned_routes_of_the_old_metric_move_without_a_gap_and_leave_a_foreign_default_alone() {
     in_fresh_namespace(&["ip", "sh"], || {
@@ -292,17 +330,7 @@ fn learned_routes_of_the_old_metric_move_without_a_gap_and_leave_a_foreign_defau
         let before = routes.read().unwrap();
         let mut plan = RoutePlan::default();
         plan.hold(&before);
-        let learned = Learned {
-            prefix: net("::/0").into(),
-            next_hops: vec![NextHopVia {
-                address: address("fe80::1"),
-                link_local: None,
-                peer: PeerName::from("tor"),
-                kind: PeerKind::External,
-                interface: Some("eth0".into()),
-            }],
-        };
-        plan.learn(learned, &Ways::new());
+        plan.learn(told_by_tor("::/0"), &Ways::new());
         let changes = diff(&plan.all(), &before);
         let lines = changes.to_string();
         let verbs: Vec<&str> = lines.lines().map(|line| &line[12..15]).collect();

@@ -22,7 +22,7 @@ mod station;
 mod tcp_ao;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::IpAddr;
@@ -87,6 +87,15 @@ pub fn spawn(config: impl Into<Arc<Config>>) -> io::Result<Running> {
     let body = move || runtime.block_on(driver);
     let thread = std::thread::Builder::new().name("bgp".into()).spawn(body)?;
     Ok(Running { handle: Handle { commands }, events, thread })
+}
+
+/// What [`Handle::unused_next_hops`] finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnusedNextHops {
+    /// By these no path goes.
+    pub by_all: BTreeSet<IpAddr>,
+    /// By these none goes to these prefixes, of those that were asked about.
+    pub by_some: BTreeMap<IpAddr, BTreeSet<Prefix>>,
 }
 
 impl Handle {
@@ -189,29 +198,34 @@ impl Handle {
         Ok(all)
     }
 
-    /// Those of these next hops by which no path goes, chosen or not. Walks over the table in slices as [`Self::routes`]
-    /// does, until each is seen to be used.
+    /// Those of these next hops by which no path goes, chosen or not, and those by which none goes to some of the prefixes
+    /// beside them, with these. Walks over the table in slices as [`Self::routes`] does, until each is seen to be used.
     ///
     /// # Errors
     /// When the thread has ended.
     pub async fn unused_next_hops(
         &self,
-        mut among: BTreeSet<IpAddr>,
-    ) -> Result<BTreeSet<IpAddr>, Stopped> {
+        mut among: BTreeMap<IpAddr, BTreeSet<Prefix>>,
+    ) -> Result<UnusedNextHops, Stopped> {
+        let mut unused: BTreeSet<IpAddr> = among.keys().copied().collect();
         for family in Family::ALL {
             let mut next = Some(0);
-            while let Some(from) = next.filter(|_| !among.is_empty()) {
+            while let Some(from) = next.filter(|_| !(among.is_empty() && unused.is_empty())) {
                 let (routes, rest) =
                     self.ask(|answer| Command::Routes { family, from, answer }).await?;
-                for path in routes.iter().flat_map(|route| &route.paths) {
-                    if let Some(hop) = &path.next_hop {
-                        among.remove(&hop.address);
+                for route in &routes {
+                    for hop in route.paths.iter().filter_map(|path| path.next_hop.as_ref()) {
+                        unused.remove(&hop.address);
+                        if let Some(prefixes) = among.get_mut(&hop.address) {
+                            prefixes.remove(&route.prefix);
+                        }
                     }
                 }
+                among.retain(|_, prefixes| !prefixes.is_empty());
                 next = rest;
             }
         }
-        Ok(among)
+        Ok(UnusedNextHops { by_all: unused, by_some: among })
     }
 
     /// What a peer has been told, or is about to be.

@@ -145,8 +145,8 @@ impl Daemon {
         }
         if std::mem::take(&mut self.pending.resolve) {
             let wanted = self.wanted_ways();
+            self.asked.clone_from(&wanted);
             if !wanted.is_empty() {
-                self.asked.clone_from(&wanted);
                 return Some(Job::Resolve(wanted));
             }
         }

@@ -1,10 +1,10 @@
-//! Next hops without a way that nobody names any more. The speaker tells what becomes of chosen paths, and none is chosen by
-//! these: so it is asked, now and then.
+//! Next hops without a way that nobody names any more, or not for the prefix whose route is no way to them. The speaker
+//! tells what becomes of chosen paths, and none is chosen by these: so it is asked, now and then.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+use ocicat_bgp::net::UnusedNextHops;
 use tokio::sync::oneshot;
 use tracing::info;
 
@@ -16,7 +16,7 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(10);
 /// of its time.
 const REST: u32 = 100;
 
-type Answer = (BTreeSet<IpAddr>, Duration);
+type Answer = (UnusedNextHops, Duration);
 
 /// When the speaker is asked.
 #[derive(Debug)]
@@ -53,7 +53,8 @@ impl Daemon {
         let Some(speaker) = self.speaker.handle() else { return };
         let (reply, answer) = oneshot::channel();
         self.unused.answer = Some(answer);
-        let hops = hops.iter().copied().collect();
+        let made_of = |hop| self.asked.get(hop).into_iter().flatten().copied().map(Into::into);
+        let hops = hops.iter().map(|hop| (*hop, made_of(hop).collect())).collect();
         tokio::spawn(async move {
             let begun = Instant::now();
             if let Ok(unused) = speaker.unused_next_hops(hops).await {
@@ -63,13 +64,21 @@ impl Daemon {
         });
     }
 
-    fn forget_unreachable(&mut self, unused: &BTreeSet<IpAddr>) {
+    fn forget_unreachable(&mut self, UnusedNextHops { by_all: unused, by_some }: &UnusedNextHops) {
+        for (hop, prefixes) in by_some.iter().filter(|(hop, _)| !unused.contains(hop)) {
+            let Some(made_of_it) = self.asked.get_mut(hop) else { continue };
+            prefixes.iter().for_each(|prefix| _ = made_of_it.remove(&IpNet::from(*prefix)));
+            // What is made of another may be a way to it.
+            self.pending.resolve();
+        }
         let mut unreachable = self.unreachable.clone();
-        // One that is chosen by now is looked for as any other.
         unreachable.next_hops.retain(|hop| !unused.contains(hop));
         for next_hop in self.unreachable.next_hops.difference(&unreachable.next_hops) {
             info!(%next_hop, "no path goes by a next hop without a way any more");
         }
         self.set_unreachable(unreachable);
+        // One that is named again is looked for as any other.
+        self.asked.retain(|hop, _| !unused.contains(hop));
+        self.find_ways();
     }
 }

@@ -21,12 +21,18 @@ use crate::world::World;
 
 pub use legs::{Leg, LegOrigin};
 
-/// Metric of learned IPv4 routes: behind what is connected or configured by hand (0), before DHCP (100 and more).
-const LEARNED_IPV4_METRIC: u32 = 20;
+/// Metric of learned routes: behind all that others have to the same destination, whether connected (0 to 1024, as who
+/// made it likes), set by hand or advertised (up to 2048). A router that tells us the subnet that we are in must not take
+/// it over: neighbours would be reached by it, and of IPv6 the kernel would refuse all other routes by that router.
+const LEARNED_METRIC: u32 = 4096;
 
-/// Metric of learned IPv6 routes: behind what is connected (256), before router advertisements and what was configured
-/// without a metric (1024).
-const LEARNED_IPV6_METRIC: u32 = 512;
+/// Metric of a learned default route, by which BGP goes before what every network has beside it: behind what was set by
+/// hand (0), before DHCP (100 and more).
+const DEFAULT_IPV4_METRIC: u32 = 20;
+
+/// The same for IPv6: before what routers advertise (512 to 2048, by their preference) and what was set by hand without a
+/// metric (1024), whose place it would take otherwise.
+const DEFAULT_IPV6_METRIC: u32 = 300;
 
 /// Which way each next hop of BGP really goes: itself when it is on a link, else the gateways towards it.
 pub type Ways = BTreeMap<IpAddr, Resolved>;
@@ -83,9 +89,12 @@ impl RoutePlan {
         self.held.clear();
         for route in kernel.values().filter(has_gateway) {
             let key = learned_key(route.destination);
-            let moved = || Route { metric: key.metric, ..route.clone() };
-            // One with the right metric comes first.
-            self.held.entry(key).or_insert_with(moved);
+            if route.metric == key.metric {
+                self.held.insert(key, route.clone());
+            } else {
+                let moved = || Route { metric: key.metric, ..route.clone() };
+                self.held.entry(key).or_insert_with(moved);
+            }
         }
     }
 
@@ -378,8 +387,9 @@ fn on_link(hop: &NextHopVia) -> Option<NextHop> {
 
 fn learned_key(prefix: IpNet) -> RouteKey {
     let metric = match prefix {
-        IpNet::V4(_) => LEARNED_IPV4_METRIC,
-        IpNet::V6(_) => LEARNED_IPV6_METRIC,
+        IpNet::V4(_) if prefix.prefix_len() == 0 => DEFAULT_IPV4_METRIC,
+        IpNet::V6(_) if prefix.prefix_len() == 0 => DEFAULT_IPV6_METRIC,
+        IpNet::V4(_) | IpNet::V6(_) => LEARNED_METRIC,
     };
     RouteKey { destination: prefix, metric }
 }

@@ -59,7 +59,7 @@ pub(super) fn bulk(lab: &mut Lab) -> Result<()> {
                 }
                 let table = kernel.run("ip", &["route", "show", "proto", "179"])?;
                 let many: u32 =
-                    table.lines().map(|line| u32::from(line.contains("metric 20"))).sum();
+                    table.lines().map(|line| u32::from(line.contains("metric 4096"))).sum();
                 Ok(if wanted { many >= count } else { many < 100 })
             })
         };

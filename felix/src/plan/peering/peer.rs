@@ -165,7 +165,9 @@ impl Reader<'_> {
         if self.spec.source_address != Some(SourceAddress::None) && !on_link {
             peer.source = own;
         }
-        if let Some(own) = own.filter(|_| node.is_some()) {
+        let halves =
+            node.is_some_and(|node| self.has_other_half(node, (port, remote_as), self.own));
+        if let Some(own) = own.filter(|_| halves) {
             peer.dial = dial(own, address);
         }
         let gateway = self.gateway(address);

@@ -43,7 +43,7 @@ fn a_learned_route_goes_where_its_next_hop_goes() {
     assert_eq!(
         text(&plan),
         [
-            "10.65.2.0/24 proto 179 metric 20 nexthop via 10.0.1.1 dev eth0 nexthop via 10.0.1.2 dev eth0"
+            "10.65.2.0/24 proto 179 metric 4096 nexthop via 10.0.1.1 dev eth0 nexthop via 10.0.1.2 dev eth0"
         ]
     );
     plan.forget(net("10.65.2.0/24"), &ways);
@@ -63,7 +63,7 @@ fn a_router_on_the_link_of_its_session_needs_no_way() {
     assert_eq!(
         text(&plan),
         [
-            "10.65.2.0/24 proto 179 metric 20 nexthop via inet6 fe80::1 dev eth0 nexthop via inet6 fe80::2 dev eth1"
+            "10.65.2.0/24 proto 179 metric 4096 nexthop via inet6 fe80::1 dev eth0 nexthop via inet6 fe80::2 dev eth1"
         ]
     );
 }
@@ -108,7 +108,7 @@ fn a_way_that_is_found_later_changes_the_place_it_was_wanted_for() {
     assert_eq!(text(&plan), [""; 0]);
     let changed = plan.follow_ways(&ways(&[("10.0.2.10", "10.0.1.1", "0.0.0.0/0")]));
     assert_eq!(changed, BTreeSet::from([learned_key(net("10.65.2.0/24"))]));
-    assert_eq!(text(&plan), ["10.65.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+    assert_eq!(text(&plan), ["10.65.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 4096"]);
 }
 
 #[test]
@@ -144,10 +144,10 @@ fn a_peer_with_a_gateway_is_reached_by_it_whatever_was_learned() {
     let routing = Routing { gateways, ..Routing::default() };
     let changed = plan.follow_peering(routing, &ways);
     assert_eq!(changed, BTreeSet::from([learned_key(net("192.0.2.1/32"))]));
-    assert_eq!(text(&plan), ["192.0.2.1/32 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+    assert_eq!(text(&plan), ["192.0.2.1/32 via 10.0.1.1 dev eth0 proto 179 metric 4096"]);
     assert!(plan.next_hops().contains(&"10.0.1.1".parse::<IpAddr>().unwrap()));
     plan.follow_peering(Routing::default(), &ways);
-    assert_eq!(text(&plan), ["192.0.2.1/32 via 10.0.1.2 dev eth0 proto 179 metric 20"]);
+    assert_eq!(text(&plan), ["192.0.2.1/32 via 10.0.1.2 dev eth0 proto 179 metric 4096"]);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn what_somebody_else_programs_is_left_to_him() {
     plan.learn(learned("192.0.2.0/24", &["10.0.2.10"]), &ways);
     let unprogrammed = vec![net("10.65.0.0/16")];
     plan.follow_peering(Routing { unprogrammed, ..Routing::default() }, &ways);
-    assert_eq!(text(&plan), ["192.0.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 20"]);
+    assert_eq!(text(&plan), ["192.0.2.0/24 via 10.0.1.1 dev eth0 proto 179 metric 4096"]);
 }
 
 #[test]
@@ -193,35 +193,35 @@ fn legs_name_where_a_route_is_from_and_stop_at_the_limit() {
 }
 
 #[test]
-fn learned_ipv6_routes_yield_to_our_own_though_the_kernel_would_prefer_them() {
+fn a_learned_default_yields_to_our_own_though_the_kernel_would_prefer_it() {
     let mut plan = RoutePlan::default();
-    let ways = ways(&[("fd00:2::10", "fd00:1::1", "::/0")]);
-    plan.learn(learned("fd00:65:2::/64", &["fd00:2::10"]), &ways);
-    let learned = ["fd00:65:2::/64 via fd00:1::1 dev eth0 proto 179 metric 512"];
+    let ways = ways(&[("fd00:2::10", "fd00:1::1", "fd00:2::/64")]);
+    plan.learn(learned("::/0", &["fd00:2::10"]), &ways);
+    let learned = ["::/0 via fd00:1::1 dev eth0 proto 179 metric 300"];
     assert_eq!(text(&plan), learned);
-    let prefix = net("fd00:65:2::/64");
+    let prefix = net("::/0");
     assert!(plan.aggregate(prefix).contains(&learned_key(prefix)));
-    assert_eq!(text(&plan), ["blackhole fd00:65:2::/64 proto 179 metric 1024"]);
+    assert_eq!(text(&plan), ["blackhole ::/0 proto 179 metric 1024"]);
     assert_eq!(plan.at(prefix).len(), 1);
     assert!(plan.end_aggregate(prefix).contains(&learned_key(prefix)));
     assert_eq!(text(&plan), learned);
 }
 
 #[test]
-fn learned_ipv6_routes_of_an_earlier_version_move() {
+fn learned_routes_of_an_earlier_version_move() {
     let route = |text: &str, metric, via: &str| {
         let hop = ways(&[("fd00::1", via, "::/0")]).into_values().next().unwrap().hops;
         Route { metric, ..Route::new(net(text), RouteKind::Unicast(hop)) }
     };
     let old = [route("fd00:2::/64", 1024, "fe80::1"), route("fd00:3::/64", 1024, "fe80::1")];
-    let kernel = old.into_iter().chain([route("fd00:3::/64", 512, "fe80::2")]);
+    let kernel = old.into_iter().chain([route("fd00:3::/64", 4096, "fe80::2")]);
     let mut plan = RoutePlan::default();
     plan.hold(&kernel.map(|route| (route.key(), route)).collect());
     assert_eq!(
         text(&plan),
         [
-            "fd00:2::/64 via fe80::1 dev eth0 proto 179 metric 512",
-            "fd00:3::/64 via fe80::2 dev eth0 proto 179 metric 512"
+            "fd00:2::/64 via fe80::1 dev eth0 proto 179 metric 4096",
+            "fd00:3::/64 via fe80::2 dev eth0 proto 179 metric 4096"
         ]
     );
 }

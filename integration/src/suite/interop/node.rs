@@ -147,7 +147,12 @@ fn unreachable_next_hop(bench: &Bench) -> Result<()> {
     // When nobody names it any more, it is forgotten.
     lab.router_daemon()?.remove(network)?;
     let gauge = || Ok(agent.metrics("ocicat_unreachable_next_hops")?.concat().ends_with(" 0"));
-    until(4 * LONG, "the metric counts it no more", gauge).map(drop)
+    until(4 * LONG, "the metric counts it no more", gauge)?;
+    // And looked for as any other when somebody does again.
+    lab.router_daemon()?.add(network, Some(hop.parse()?))?;
+    until(LONG, "the reason is told once more", waits)?;
+    agent.netns().ip(&format!("route add {hop}/32 via {}\n", lab.spec.nodes[0].gateway_ipv4()))?;
+    wait_kernel(&lab, 0, network, Presence::There).map(drop)
 }
 
 fn own_next_hop(bench: &Bench) -> Result<()> {

@@ -36,6 +36,20 @@ impl Reader<'_> {
         self.spec.reverse_peering.as_deref() != Some("Manual")
     }
 
+    /// Whether a node that others have as their peer, by an address of its own, has such a one as its peer: if
+    /// the object leads to its speaker and not to another on the same machine.
+    pub(super) fn has_other_half(
+        &self,
+        node: &Node,
+        (port, remote_as): (Option<u16>, RemoteAs),
+        other: &Node,
+    ) -> bool {
+        let [number, others] = [node, other].map(|node| self.settings.as_number_of(node).get());
+        self.is_reversed()
+            && port.is_none_or(|port| port == self.settings.listen_port_of(node))
+            && remote_as.admits(number, others)
+    }
+
     fn by_pair(&mut self, name: &str, pair: &Pair, node: &Node, claim: Claim) {
         let mut peer = pair.between(self.settings.peer_node(pair.other, node));
         if self.spec.source_address == Some(SourceAddress::None) {
@@ -54,15 +68,9 @@ impl Reader<'_> {
         (address, port): (IpAddr, Option<u16>),
         selects: &dyn Fn(&Node) -> bool,
     ) {
-        let listens = self.settings.listen_port_of(self.own);
-        if !self.is_reversed() || port.is_some_and(|port| port != listens) {
-            return;
-        }
         let Some(wanted) = self.remote_as(Some(RemoteAs::Any)) else { return };
-        let number = self.settings.as_number_of(self.own).get();
         for node in self.world.nodes.values().filter(|node| node.name != self.own.name) {
-            let theirs = self.settings.as_number_of(node).get();
-            if selects(node) && wanted.admits(number, theirs) {
+            if selects(node) && self.has_other_half(self.own, (port, wanted), node) {
                 for pair in Pair::all(self.own, node).iter().filter(|pair| pair.own == address) {
                     self.by_pair(name, pair, node, Claim::Reverse);
                 }

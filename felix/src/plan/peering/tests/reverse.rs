@@ -74,6 +74,11 @@ fn who_is_not_what_the_object_says_has_no_other_half() {
     assert_eq!(of("rr", &objects(json!({"asNumber": 64513}))), none);
     assert_eq!(of("rr", &objects(json!({"peerIP": "172.16.1.15:179"}))), none);
     assert_eq!(of("rr", &objects(json!({"reversePeering": "Manual"}))), none);
+    // So it is nobody whose turn to dial is known.
+    for more in [json!({"asNumber": 64513}), json!({"reversePeering": "Manual"})] {
+        let [n1] = &of("n1", &objects(more))[..] else { panic!("one peer") };
+        assert!(n1.contains(" Both "), "{n1}");
+    }
     let mut external = objects(json!({"asNumber": null, "node": "n2"}));
     assert_eq!(of("rr", &external).len(), 1, "its own number is what goes without saying");
     external[4]["metadata"]["annotations"] = json!({"bgp.ocicat.io/remote-as": "external"});
