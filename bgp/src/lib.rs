@@ -26,9 +26,9 @@
 //! | 5492, 9072, 6793 | done | [`wire`], `session::negotiate` | |
 //! | 2918 route refresh | done | `speaker::refresh`, `rib::group` | asks only for an operator: rejected paths are kept, filters judge them again |
 //! | 7313 enhanced refresh | done | `speaker::refresh` | of two beginnings without an end between them the first counts; marks that come faster than the table can be walked over mean nothing |
-//! | 4724 graceful restart | done, both roles | `speaker::up_down`, `speaker::restart` | a peer that says that it restarted is waited for, for 15 s |
+//! | 4724 graceful restart | done, both roles | `speaker::retain`, `speaker::restart` | a peer that says that it restarted is waited for, for 15 s |
 //! | 8538 its NOTIFICATION | done | `speaker::cause` | BFD down, shutdown, removal and too many prefixes are for good |
-//! | 9494 long-lived | done | `speaker::up_down`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
+//! | 9494 long-lived | done | `speaker::retain`, `rib::sweep`, `rib::import` | §4.6 partial deployment is not offered; a path with the mark ranks last whatever was agreed |
 //! | 9687 send hold timer | done | `speaker::drive` | looked at with each keepalive, with a hold time of zero every 5 s |
 //! | 4486, 9003, 9384 | done | `wire::notification`, `speaker::cause` | the limit of paths counts rejected ones too, and stale ones apart; BFD down goes in a hard reset to peers with RFC 8538 |
 //! | unnumbered, dynamic peers | done | `speaker::found`, `net` (discovery) | no RFC; a router is known by its advertisement (4861) or its connection. Of several on one link the first with a session stays |

@@ -30,6 +30,7 @@ mod monitor;
 mod receive;
 mod refresh;
 mod restart;
+mod retain;
 mod role;
 mod rpki;
 mod signing;
