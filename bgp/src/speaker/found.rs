@@ -200,7 +200,7 @@ impl Speaker {
         if peer.range.is_none() || peer.state() >= State::OpenSent {
             return;
         }
-        // Nor is one forgotten that has to stay away, for a day at least.
+        // Nor is one forgotten that has to stay away, for a day at most.
         let remembered = peer.quarantine != Quarantine::No
             && now.saturating_duration_since(peer.since) < OFFENDER_STAYS;
         if peer.retained.is_empty() && !remembered {

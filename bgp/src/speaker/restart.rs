@@ -78,15 +78,16 @@ impl Speaker {
         if self.restart.start == Start::Cold || self.config.ranges.is_empty() {
             return false;
         }
+        if waited < self.patience().0 {
+            return true;
+        }
         // A guest that has dialled has not told anything yet.
         let has_come = |peer: &Peer| peer.range.is_none() || peer.established().is_some();
         let come = self.peers.values().filter(|peer| has_come(peer));
         let there: BTreeSet<_> = come.filter_map(|peer| peer.address()).collect();
         let ranges = || self.config.ranges.values();
         let mut guests = self.config.graceful_restart.guests.iter();
-        waited < self.patience().0
-            || guests
-                .any(|guest| !there.contains(guest) && ranges().any(|range| range.admits(*guest)))
+        guests.any(|guest| !there.contains(guest) && ranges().any(|range| range.admits(*guest)))
     }
 
     /// Looks whether a family is complete now.

@@ -86,11 +86,8 @@ impl Speaker {
         let is_long = |family: &Family| !stale[family.index()].is_zero();
         let long: FamilySet = over.iter().filter(is_long).collect();
         let gone: FamilySet = over.iter().filter(|family| !is_long(family)).collect();
-        for family in gone.iter() {
-            peer.retained.remove(family);
-            self.timers.cancel(Timer::LongLived(index, family));
-            self.rib.neighbor_mut(index).long_lived.remove(family);
-        }
+        gone.iter().for_each(|family| peer.retained.remove(family));
+        gone.iter().for_each(|family| self.no_longer_long_lived(index, family));
         self.sweep(index, gone);
         if long.is_empty() {
             return;
